@@ -1,0 +1,80 @@
+"""What the run loop asks of whatever carries its work out: Ray in a run, a fake in tests of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pipeline.cluster.policy import Kind
+
+Step = Literal["prepare", "tile", "publish"]
+Ticket = int
+"""Names one piece of work under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """A step ended well. ``value``: Prepared, TileDoneInfo or PublishedInfo, after the step."""
+
+    ticket: Ticket
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step failed."""
+
+    ticket: Ticket
+    kind: Kind
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What the loop needs to know of a plan: numbers, no pixels."""
+
+    plan_id: str
+    frames: int
+    tile_frames: Sequence[int]
+    """Core frames of each tile."""
+    done: frozenset[int]
+    """Numbers of the tiles that the ledger holds."""
+    tile_bytes: int
+    published: bool
+    """A whole, published restoration by this very plan is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileSummary:
+    """What comes back of a tile: its record is in the ledger."""
+
+    restore_seconds: float
+    """Wall time that the restorer computed, in seconds."""
+    ours: bool
+    """Our record stands; False where another run's was first."""
+
+
+class Executor(Protocol):
+    """Carries steps out. Nothing here blocks but ``wait``."""
+
+    def prepare(self, reel: int) -> Ticket:
+        """Probe, index and plan a reel of the job (by number); gives a PlanSummary."""
+
+    def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
+        """Decode, restore on the named restorer, encode, record; gives a TileSummary."""
+
+    def publish(self, reel: int) -> Ticket:
+        """Assemble and publish a reel whose tiles are all recorded; gives its summary as a dict."""
+
+    def restorers(self) -> Sequence[int]:
+        """The restorers that answer now. One that died is replaced under a new number."""
+
+    def wait(self, timeout_s: float) -> list[Success | Failure]:
+        """What has ended since the last call; waits up to ``timeout_s`` seconds for the first."""
+
+    def forget(self, ticket: Ticket) -> None:
+        """The result of this work is no longer wanted; stop it where that is possible."""
+
+    def drop(self, reel: int) -> None:
+        """A reel has ended: let go of what is held for it."""

@@ -1,0 +1,262 @@
+"""The Executor over Ray: tasks, the pool of actors, refs. The driver fetches small results only, never pixels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+
+from pipeline.cluster import steps
+from pipeline.cluster.capacity import Capacity, capacity
+from pipeline.cluster.executor import Failure, PlanSummary, Step, Success, Ticket, TileSummary
+from pipeline.cluster.faults import classify
+from pipeline.cluster.policy import Kind
+from pipeline.cluster.pool import Pool
+from pipeline.cluster.session import alive_nodes
+from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
+from pipeline.errors import CallError
+from pipeline.plan.reads import bytes_to_read
+from pipeline.publish.finish import finish
+from pipeline.storage import store
+from pipeline.types import FrameIndex, Plan, Tile
+
+_LOOK_S = 5.0
+"""Seconds between two looks at which nodes are alive."""
+_UNDECIDED_S = 8.0
+"""A process that died may have died with its node, which a cluster takes seconds to notice: wait so long to know."""
+_STAGE_ABOVE = 0.5
+"""Share of a source that a node expects to read, above which it copies the whole once."""
+
+
+def _prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Any, ...]:
+    _same_code(code)
+    prepared = steps.prepare(job, number)
+    plan = prepared.plan
+    todo = [t for t in plan.tiles if t.number not in prepared.done]
+    share = bytes_to_read(prepared.index, todo) / max(1, plan.reel.bytes) / nodes
+    say = job.spec.cluster.stage
+    remote = store.local_path(plan.reel.uri) is None
+    work = ReelWork(
+        plan=steps.without_tiles(plan),
+        out=job.out,
+        spec=job.spec,
+        stage=remote and (say == "always" or (say == "auto" and share > _STAGE_ABOVE)),
+    )
+    summary = PlanSummary(
+        plan_id=plan.id,
+        frames=plan.last - plan.first,
+        tile_frames=[t.last - t.first for t in plan.tiles],
+        done=prepared.done,
+        tile_bytes=plan.tile_bytes,
+        published=prepared.published,
+    )
+    return (summary, plan.tiles, plan.tile_ids), work, plan, prepared.index
+
+
+def _decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str) -> Decoded:
+    _same_code(code)
+    return steps.decode_tile(work, index, tile, tile_id)
+
+
+def _encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSummary:
+    _same_code(code)
+    return steps.encode_tile(work, restored, tries)
+
+
+def _publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> Mapping[str, Any]:
+    _same_code(code)
+    with steps.scratch(job.spec) as folder:
+        return finish(
+            plan,
+            index,
+            job.out,
+            scratch=folder,
+            threads=steps.threads(job.spec),
+            overwrite=job.overwrite,
+        )
+
+
+def _same_code(code: str) -> None:
+    if steps.code_digest() != code:
+        raise CallError(
+            f"this node runs another reelmend ({steps.code_digest()[:12]}) than the driver ({code[:12]})",
+            where=ray.util.get_node_ip_address(),
+            todo="Install the same version on every node",
+        )
+
+
+@dataclass(slots=True)
+class _Pending:
+    ticket: Ticket
+    step: Step
+    refs: tuple[Any, ...]
+    """The last one is waited for; all are cancelled."""
+    reel: int
+    restorer: int
+    nodes: frozenset[str]
+    """The nodes that were alive when it was handed out."""
+
+
+@dataclass(slots=True)
+class _Undecided:
+    pending: _Pending
+    error: BaseException
+    until: float
+
+
+@dataclass(slots=True)
+class _Held:
+    """Refs of a reel that is being worked on."""
+
+    work: Any
+    plan: Any
+    index: Any
+    tiles: Sequence[Tile]
+    tile_ids: Sequence[str]
+
+
+class RayExecutor:
+    """See ``Executor``."""
+
+    def __init__(self, job: Job):
+        self._nodes = alive_nodes()
+        self._looked = time.monotonic()
+        self.room: Capacity = self._capacity(job)
+        self._job = job
+        self._job_ref = ray.put(job)
+        self._code = steps.code_digest()
+        self.pool = Pool(job, self.room)
+        options = {"num_cpus": self.room.task_cpus, "max_retries": 0}
+        self._prepare = ray.remote(_prepare).options(**options, num_returns=4)
+        self._decode = ray.remote(_decode).options(**options, scheduling_strategy="SPREAD")
+        self._encode = ray.remote(_encode).options(**options)
+        self._publish = ray.remote(_publish).options(**options)
+        self._tickets = 0
+        self._pending: dict[Any, _Pending] = {}
+        self._undecided: list[_Undecided] = []
+        self._held: dict[int, _Held] = {}
+
+    def _capacity(self, job: Job) -> Capacity:
+        return capacity(list(self._nodes.values()), job.spec.cluster, job.spec.engine)
+
+    # -- steps
+
+    def prepare(self, reel: int) -> Ticket:
+        refs = self._prepare.remote(self._job_ref, reel, self.room.nodes, self._code)
+        head, work, plan, index = refs
+        self._held[reel] = _Held(work, plan, index, (), ())
+        return self._hand_out("prepare", reel, (head,))
+
+    def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
+        held = self._held[reel]
+        decoded = self._decode.remote(held.work, held.index, held.tiles[tile], held.tile_ids[tile], self._code)
+        restored = self.pool.actor(restorer).restore.remote(held.work, decoded)
+        encoded = self._encode.remote(held.work, restored, tries, self._code)
+        # Only the last ref is kept: the pictures go from the store as soon as the next step has them.
+        return self._hand_out("tile", reel, (encoded,), restorer)
+
+    def publish(self, reel: int) -> Ticket:
+        held = self._held[reel]
+        return self._hand_out(
+            "publish", reel, (self._publish.remote(held.plan, held.index, self._job_ref, self._code),)
+        )
+
+    def _hand_out(self, step: Step, reel: int, refs: tuple[Any, ...], restorer: int = -1) -> Ticket:
+        self._tickets += 1
+        self._pending[refs[-1]] = _Pending(self._tickets, step, refs, reel, restorer, frozenset(self._nodes))
+        return self._tickets
+
+    # -- results
+
+    def restorers(self) -> Sequence[int]:
+        return self.pool.ready
+
+    def wait(self, timeout_s: float) -> list[Success | Failure]:
+        results: list[Success | Failure] = []
+        refs = [*self._pending, *self.pool.pending]
+        if refs:
+            first, _ = ray.wait(refs, num_returns=1, timeout=timeout_s, fetch_local=False)
+            ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False) if first else ([], [])
+            for ref in ready:
+                if ref in self._pending:
+                    results += self._ended(self._pending.pop(ref))
+                else:
+                    self.pool.started(ref)
+        else:
+            time.sleep(timeout_s)
+        self._look()
+        return results + self._decide()
+
+    def _ended(self, pending: _Pending) -> list[Success | Failure]:
+        try:
+            value = ray.get(pending.refs[-1])
+        except Exception as error:  # noqa: BLE001 - whatever a step raised is sorted by kind and told
+            return self._broke(pending, error)
+        if pending.step == "prepare":
+            summary, tiles, tile_ids = value
+            self._held[pending.reel] = replace_tiles(self._held[pending.reel], tiles, tile_ids)
+            value = summary
+        return [Success(pending.ticket, value)]
+
+    def _broke(self, pending: _Pending, error: BaseException) -> list[Success | Failure]:
+        if isinstance(error, ray.exceptions.RayActorError):
+            self.pool.died(pending.restorer)
+        kind, told = classify(error)
+        if pending.step == "prepare" and kind is Kind.APPLICATION and steps.is_final(told):
+            kind = Kind.FINAL
+        if kind is Kind.CRASH and len(pending.nodes) > 1:
+            self._undecided.append(_Undecided(pending, told, time.monotonic() + _UNDECIDED_S))
+            return []
+        return [Failure(pending.ticket, kind, told)]
+
+    def _decide(self) -> list[Success | Failure]:
+        """Crashes of which it is known by now whether a node went with them."""
+        if not self._undecided:
+            return []
+        now, alive = time.monotonic(), frozenset(self._nodes)
+        decided: list[Success | Failure] = []
+        still = []
+        for u in self._undecided:
+            if u.pending.nodes - alive:
+                decided.append(Failure(u.pending.ticket, Kind.NODE, u.error))
+            elif now >= u.until:
+                decided.append(Failure(u.pending.ticket, Kind.CRASH, u.error))
+            else:
+                still.append(u)
+        self._undecided = still
+        return decided
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < (1.0 if self._undecided else _LOOK_S):
+            return
+        self._looked = now
+        nodes = alive_nodes()
+        if nodes and nodes.keys() != self._nodes.keys():
+            self._nodes = nodes
+            self.room = self._capacity(self._job)
+            self.pool.grow(self.room.restorers)
+        self._nodes = nodes or self._nodes
+
+    def forget(self, ticket: Ticket) -> None:
+        for ref, pending in list(self._pending.items()):
+            if pending.ticket == ticket:
+                del self._pending[ref]
+                if pending.step != "tile":  # a tile's chain ends on an actor: what runs there is short, let it
+                    ray.cancel(ref, force=False)
+        self._undecided = [u for u in self._undecided if u.pending.ticket != ticket]
+
+    def drop(self, reel: int) -> None:
+        self._held.pop(reel, None)
+
+    def close(self) -> None:
+        """Stop the restorers; tasks under way end with the connection."""
+        self.pool.close()
+
+
+def replace_tiles(held: _Held, tiles: Sequence[Tile], tile_ids: Sequence[str]) -> _Held:
+    """The refs of a reel with its tiles, now that they are known."""
+    return replace(held, tiles=tiles, tile_ids=tile_ids)

@@ -1,0 +1,96 @@
+"""One call of ``restore``, from a job to its outcomes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from pipeline.cluster.loop import Loop
+from pipeline.cluster.policy import Limits
+from pipeline.cluster.progress import Listener, RunStarted
+from pipeline.cluster.ray_executor import RayExecutor
+from pipeline.cluster.session import connected
+from pipeline.cluster.work import Job
+from pipeline.errors import CallError, StorageError
+from pipeline.publish import quarantine
+from pipeline.storage import store
+from pipeline.types import ReelOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended."""
+
+    outcomes: Sequence[ReelOutcome]
+    signal: int | None
+    """The signal that stopped it, or None."""
+
+
+def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResult:
+    """Restore every reel of a job. Raises CallError where nothing could be begun: no cluster, no output, no restorer.
+
+    SIGTERM and SIGINT stop it within 3 s; what the ledger holds by then is kept.
+    """
+    try:
+        store.list_names(job.out)
+    except StorageError as error:
+        raise CallError(error.what, where=error.where, todo=error.todo) from None
+    with _signals() as stop, connected(address):
+        executor = RayExecutor(job)
+        listener(RunStarted(len(job.sources), executor.room.restorers, executor.room.device))
+        try:
+            loop = Loop(
+                job.sources,
+                executor,
+                listener,
+                limits=Limits(application=job.spec.cluster.tries, crash=job.spec.cluster.crashes),
+                budget=executor.room.in_flight_bytes,
+                depth=executor.room.depth,
+                quarantine=lambda reel, error, tile, tries: _quarantine(job, reel, error, tile, tries),
+                clock=time.monotonic,
+                stopping=lambda: stop.signal is not None,
+            )
+            outcomes = loop.run()
+        finally:
+            executor.close()
+    return RunResult(outcomes, stop.signal)
+
+
+def _quarantine(job: Job, reel: int, error: BaseException, tile: int | None, tries: int) -> None:
+    uri, name = job.sources[reel]
+    try:
+        quarantine.put(job.out, name, uri, error, tile=tile, tries=tries)
+    except StorageError as refused:
+        raise CallError(
+            f"the output cannot be written, so that not even a reel's failure can be recorded: {refused.what}",
+            where=job.out,
+            todo=refused.todo or "Check the credentials and that the bucket may be written",
+        ) from None
+
+
+class _Stop:
+    signal: int | None = None
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    """SIGTERM and SIGINT set a flag that the loop looks at five times a second."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        stop.signal = stop.signal or number
+
+    before = {s: signal.signal(s, handler) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

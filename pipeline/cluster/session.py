@@ -1,0 +1,64 @@
+"""Connecting to a Ray cluster, or starting one on this machine for one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import CallError
+
+# Before Ray is imported: it reads these once. No usage reports leave an archive's network.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+_SHUTDOWN_S = 1.5
+"""Seconds that Ray may take to go down after a stop; then the process ends without it, and its children with it."""
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to Ray for the length of a run.
+
+    address: ``local`` starts a Ray of its own on this machine; ``auto`` finds the one that runs on it; else
+    ``host:port`` or ``ray://host:port``. A connection that exists already is used and left alone. Raises CallError.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(
+            address=None if address == "local" else address,
+            include_dashboard=False if address == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+            namespace="reelmend",
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise CallError(
+            f"no Ray cluster answers: {told[0]}",
+            where=f"--address {address}",
+            todo="Check the address, that `ray start --head` runs there, and its token",
+        ) from None
+    try:
+        yield
+    finally:
+        _shutdown()
+
+
+def _shutdown() -> None:
+    """Take Ray down, but never wait long for it: a stop must be quick, and nothing of ours is lost by a hard end."""
+    thread = threading.Thread(target=ray.shutdown, daemon=True, name="ray-shutdown")
+    thread.start()
+    thread.join(_SHUTDOWN_S)
+
+
+def alive_nodes() -> dict[str, dict[str, float]]:
+    """Node id → resources, of the nodes that are alive."""
+    return {n["NodeID"]: dict(n["Resources"]) for n in ray.nodes() if n["Alive"]}

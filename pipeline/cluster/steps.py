@@ -1,0 +1,216 @@
+"""The steps of a tile's way, as plain functions: what Ray's tasks call. Each can be run and tested without Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import math
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pipeline
+from pipeline import tables
+from pipeline.cluster.executor import TileSummary
+from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
+from pipeline.errors import MissingError, PublishedError, ReelmendError, ScratchFullError
+from pipeline.plan import cuts, make_plan, to_json
+from pipeline.publish import layout
+from pipeline.publish.finish import state
+from pipeline.reel.decode import decode
+from pipeline.reel.encode import encode_segment
+from pipeline.reel.formats import hash_planes
+from pipeline.reel.index import build
+from pipeline.reel.probe import probe
+from pipeline.reel.timecode import timecode_at
+from pipeline.spec import Spec
+from pipeline.storage import store
+from pipeline.storage.ledger import Ledger
+from pipeline.types import FrameIndex, FrameRow, Plan, Reel, Segment, Tile, TileRecord
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 over reelmend's own source files: equal on two machines where they run the same code."""
+    root = Path(pipeline.__file__).parent
+    h = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return h.hexdigest()
+
+
+def scratch_root(spec: Spec) -> Path:
+    """The node's folder for everything passing. Raises ScratchFullError where it cannot be made."""
+    root = Path(spec.cluster.scratch or tempfile.gettempdir()) / "reelmend"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ScratchFullError(
+            f"the scratch folder cannot be made: {error.strerror}", where=str(root), todo="Set cluster.scratch"
+        ) from None
+    return root
+
+
+@contextmanager
+def scratch(spec: Spec) -> Iterator[Path]:
+    """A folder of this step's own, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="step-", dir=scratch_root(spec), ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+def prepare(job: Job, number: int) -> Prepared:
+    """Probe, index and plan a reel, and look up what of it is done.
+
+    Raises what ``probe``, ``build`` and ``make_plan`` do; PublishedError where the output holds a deliverable of another
+    plan and the job does not say ``overwrite``.
+    """
+    uri, name = job.sources[number]
+    reel = probe(uri, name, job.spec.source)
+    index = read_index(reel, job.out, job.spec)
+    plan = make_plan(reel, index, job.spec, job.nets, job.frames)
+    found = state(job.out, name)
+    if found.plan_id is not None and found.plan_id != plan.id and not job.overwrite:
+        raise PublishedError(
+            f"holds {'a restoration' if found.whole else 'an unfinished publication'} by another plan "
+            f"({found.plan_id[:12]}, this job's is {plan.id[:12]})",
+            where=layout.reel_dir(job.out, name),
+            todo="Give another --out, or --overwrite to replace it",
+        )
+    if found.plan_id == plan.id and found.whole:
+        return Prepared(plan, index, frozenset(range(len(plan.tiles))), published=True)
+    ledger = Ledger(layout.work_dir(job.out, name))
+    ledger.keep_plan(plan.id, to_json(plan))
+    recorded = ledger.done()
+    done = frozenset(n for n, tile_id in enumerate(plan.tile_ids) if tile_id in recorded)
+    return Prepared(plan, index, done, published=False)
+
+
+def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:
+    """The reel's index: as an earlier run kept it beside the work, else built now and kept."""
+    kept = layout.source_index(out, reel.source_id)
+    with scratch(spec) as folder:
+        local = folder / "index.parquet"
+        try:
+            store.fetch(kept, local)
+            return tables.read_index(local)
+        except MissingError:
+            pass
+        index = build(reel)
+        tables.write_index(local, index)
+        store.put_file_once(local, kept)
+    return index
+
+
+def without_tiles(plan: Plan) -> Plan:
+    """The plan, small enough to go with every tile."""
+    return dataclasses.replace(plan, tiles=(), tile_ids=())
+
+
+def threads(spec: Spec) -> int:
+    """FFmpeg threads of one task."""
+    return max(1, math.ceil(spec.cluster.task_cpus))
+
+
+def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> Decoded:
+    """The tile's frames with overlap and halo, its cuts, and the source's hashes."""
+    began = time.perf_counter()
+    reel = work.plan.reel
+    local = _staged(work)
+    frames = decode(reel, index, tile.read_first, tile.read_last, threads=threads(work.spec), local=local)
+    decoded = time.perf_counter()
+    found = cuts.find(cuts.signature(frames))
+    core = range(tile.first, tile.last)
+    md5 = tuple(hash_planes(frames.frame(n), frames.format) for n in core)
+    times = tuple(float(index.time(n)) for n in core)
+    seconds = {"decode": decoded - began, "source_hash": time.perf_counter() - decoded}
+    return Decoded(tile, tile_id, frames, found, md5, times, seconds)
+
+
+def _staged(work: ReelWork) -> Path | None:
+    if not work.stage:
+        return None
+    try:
+        return store.stage(work.plan.reel.uri, scratch_root(work.spec) / "sources")
+    except ScratchFullError:
+        if work.spec.cluster.stage == "always":
+            raise
+        return None  # `auto`: range reads do as well, only slower
+
+
+def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:
+    """Encode the core for every deliverable, decode it again, upload segments and rows, and put the tile's record."""
+    tile, plan, spec = restored.tile, work.plan, work.spec
+    ledger = Ledger(layout.work_dir(work.out, plan.reel.name))
+    stem = f"{tile.number:06d}-{tile.first:07d}-{tile.last:07d}"
+    began = time.perf_counter()
+    with scratch(spec) as folder:
+        segments: list[Segment] = []
+        hashes: list[str] = []
+        encoded_s = 0.0
+        for output in spec.deliver.outputs:
+            at = time.perf_counter()
+            path = folder / f"{output.name}{layout.suffix(output)}"
+            found = encode_segment([restored.frames], plan.reel, output, path, threads=threads(spec))
+            encoded_s += time.perf_counter() - at
+            hashes = hashes or found  # of the first deliverable
+            name, sha256, size = ledger.put(path, f"{stem}-{output.name}")
+            segments.append(Segment(output.name, name, sha256, size))
+            path.unlink()
+        rows = folder / "rows.parquet"
+        tables.write_rows(rows, _rows(plan, restored, hashes))
+        rows_name, rows_sha256, _ = ledger.put(rows, f"{stem}-rows")
+    uploaded_s = time.perf_counter() - began - encoded_s
+    record = TileRecord(
+        tile_id=restored.tile_id,
+        number=tile.number,
+        first=tile.first,
+        last=tile.last,
+        segments=tuple(segments),
+        rows=rows_name,
+        rows_sha256=rows_sha256,
+        host=socket.gethostname(),
+        device=restored.device,
+        seconds={**restored.seconds, "encode": encoded_s, "upload": uploaded_s},
+        tries=tries + 1,
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        flags=tuple(sorted({f for flags in restored.flags for f in flags})),
+    )
+    stands = ledger.record(record)
+    return TileSummary(restore_seconds=restored.seconds["restore"], ours=stands == record)
+
+
+def _rows(plan: Plan, restored: Restored, output_md5: Sequence[str]) -> list[FrameRow]:
+    reel, tile = plan.reel, restored.tile
+    nets = [p for p in plan.chain if p.weights_sha256]
+    each = restored.seconds["restore"] / max(1, tile.last - tile.restore_first)
+    return [
+        FrameRow(
+            reel=reel.name,
+            frame=n,
+            pts=int(restored.frames.pts[i]),
+            time_s=restored.time_s[i],
+            timecode=timecode_at(reel.timecode, n, reel.rate),
+            shot=0,
+            tile=tile.number,
+            cut=restored.cuts[i],
+            source_md5=restored.source_md5[i],
+            output_md5=output_md5[i],
+            net="+".join(str(p.settings["net"]) for p in nets) or None,
+            weights_sha256="+".join(p.weights_sha256 or "" for p in nets) or None,
+            device=restored.device,
+            seconds=each,
+            flags=restored.flags[i],
+            **dataclasses.asdict(restored.figures[i]),
+        )
+        for i, n in enumerate(range(tile.first, tile.last))
+    ]
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether a prepare step that failed so would fail the same way again."""
+    return isinstance(error, ReelmendError) and not getattr(error, "transient", False)

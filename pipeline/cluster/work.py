@@ -1,0 +1,79 @@
+"""What travels along a tile's chain of refs. numpy at most: arrays cross processes without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.spec import Spec
+from pipeline.types import FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A whole call of ``restore``."""
+
+    sources: tuple[tuple[str, str], ...]
+    """(uri, reel name), in order."""
+    out: str
+    spec: Spec
+    nets: Mapping[str, NetInfo]
+    """Pass name → its weights."""
+    frames: tuple[int, int] | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A reel, ready to be worked on."""
+
+    plan: Plan
+    index: FrameIndex
+    done: frozenset[int]
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReelWork:
+    """What every tile of a reel is worked with. Its plan holds no tiles: it stays small however long the reel."""
+
+    plan: Plan
+    out: str
+    spec: Spec
+    stage: bool
+    """Copy the source to the node's scratch once, then read it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Decode's result: the tile's frames with halo, as they are in the source."""
+
+    tile: Tile
+    tile_id: str
+    frames: Frames
+    cuts: NDArray[np.bool_]
+    """(N,) the picture changes before the frame."""
+    source_md5: tuple[Md5, ...]
+    """Of the core's frames."""
+    time_s: tuple[float, ...]
+    """Presentation times of the core's frames, in seconds."""
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Restore's result: the core, restored, and what was measured on the way."""
+
+    tile: Tile
+    tile_id: str
+    frames: Frames
+    figures: tuple[FrameFigures, ...]
+    cuts: tuple[bool, ...]
+    flags: tuple[tuple[str, ...], ...]
+    source_md5: tuple[Md5, ...]
+    time_s: tuple[float, ...]
+    device: str
+    seconds: Mapping[str, float]

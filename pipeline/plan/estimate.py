@@ -1,0 +1,82 @@
+"""What a plan will want of a cluster: for the dry run. Rates are measured ones; a figure is a guide, not a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.plan.reads import bytes_to_read
+from pipeline.types import FrameIndex, Plan
+
+_DECODE_PX_S: Mapping[str, float] = {
+    "ffv1": 11.2e6,
+    "prores": 30e6,
+    "h264": 60e6,
+    "hevc": 40e6,
+    "v210": 430e6,
+    "rawvideo": 430e6,
+    "dpx": 320e6,
+}
+"""Pixels a second that one core decodes, by codec; FFV1 and v210 measured at 2048×1556, the others rounded."""
+_ENCODE_PX_S: Mapping[str, float] = {"ffv1": 11.2e6, "prores": 26e6, "h264": 9.2e6}
+_OTHER_PX_S = 30e6
+_FFV1_SHARE = 0.6
+"""Bytes of an FFV1 frame as a share of its planes': scans with grain reach this."""
+_LOSSY_SHARE = {"ffv1": _FFV1_SHARE, "prores": 0.15, "h264": 0.03}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is left to do of a reel, and what that wants."""
+
+    tiles: int
+    frames: int
+    """Frames to restore, overlap frames counted."""
+    decode_frames: int
+    """Frames that decoders go through, halos and run-ups to key frames counted."""
+    read_bytes: int
+    write_bytes: int
+    decode_core_s: float
+    encode_core_s: float
+    """Encoding and decoding again, in seconds of one core."""
+    decode_cores_per_restorer: float
+    """Cores that keep up with a restorer that does ``restorer_fps``."""
+    encode_cores_per_restorer: float
+    gb_s_per_restorer: float
+    """GB/s of planes each way between tasks and one restorer."""
+    restore_s: float
+    """Seconds that one restorer computes in all."""
+
+
+def estimate(plan: Plan, index: FrameIndex, done: Iterable[int], *, restorer_fps: float) -> Estimate:
+    """restorer_fps: frames a second that one restorer does of this picture size."""
+    finished = set(done)
+    tiles = [t for t in plan.tiles if t.number not in finished]
+    reel = plan.reel
+    px = reel.width * reel.height
+    frames = sum(t.last - t.restore_first for t in tiles)
+    core = sum(t.last - t.first for t in tiles)
+    share = len(tiles) / max(1, len(plan.tiles))
+    decode_frames = round(plan.decode_frames * share)
+    decode_rate = _DECODE_PX_S.get(reel.codec, _OTHER_PX_S) / px
+    planes = reel.format.frame_bytes(reel.width, reel.height)
+    encode_s = written = 0.0
+    for output in plan.spec["deliver"]["outputs"]:
+        rate = _ENCODE_PX_S.get(output["codec"], _OTHER_PX_S) / px
+        again = _DECODE_PX_S.get(output["codec"], _OTHER_PX_S) / px
+        encode_s += core / rate + core / again
+        written += core * planes * _LOSSY_SHARE.get(output["codec"], 1.0)
+    halo = decode_frames / max(1, core)
+    return Estimate(
+        tiles=len(tiles),
+        frames=frames,
+        decode_frames=decode_frames,
+        read_bytes=bytes_to_read(index, tiles),
+        write_bytes=int(written),
+        decode_core_s=decode_frames / decode_rate,
+        encode_core_s=encode_s,
+        decode_cores_per_restorer=restorer_fps * halo / decode_rate,
+        encode_cores_per_restorer=restorer_fps * encode_s / max(1, core),
+        gb_s_per_restorer=restorer_fps * planes * halo / 1e9,
+        restore_s=frames / max(1e-9, restorer_fps),
+    )

@@ -1,0 +1,325 @@
+"""What a job may say: the models of a config file. Every field says its unit and why it is there.
+
+A config is YAML; ``load`` checks it, ``apply`` puts ``--set a.b=c`` over it. An unknown key is an error that names the
+nearest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import ConfigError
+
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+class Model(BaseModel):
+    """Base of every part: frozen, and nothing unknown passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PassBase(Model):
+    """What every pass can say."""
+
+    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]*$")
+    """How ``shots:`` addresses this pass; the kind's own name where nothing is said."""
+
+
+class NetPass(PassBase):
+    """A neural network over every frame."""
+
+    kind: Literal["net"] = Field(default="net", alias="pass")
+    weights: str = "nafnet-film"
+    """A name of the registry, or a path or URI to a .safetensors or .pth of the NAFNet or MPRNet family."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Hash that the weights' file must have: wanted for a URI, so that every worker runs the same net."""
+    strength: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the net's change that is kept (no unit): 0 leaves the picture alone. A frame-wise parameter."""
+    tlc: bool | tuple[int, int] = False
+    """Test-time Local Converter: true for the size the weights were trained at, or that as [height, width] in px."""
+    accept_licence: bool = False
+    """Says that the licence of weights under a restricted one (MPRNet's: non-commercial) has been read and accepted."""
+
+
+Pass = Annotated[NetPass, Field()]
+"""The union of all passes; a new treatment is added here."""
+
+
+class Engine(Model):
+    """How nets are computed. All of it can change code values, so it is the spec's to say, never the machine's."""
+
+    precision: Literal["exact", "fast"] = "exact"
+    """``exact``: float32. ``fast``: bfloat16 weights and activations; pictures stay float32."""
+    tile: int | None = Field(default=None, ge=128, le=8192, multiple_of=64)
+    """Side of a spatial tile in px; null: the whole frame at once, as large as it is."""
+    halo: int = Field(default=32, ge=32, le=512, multiple_of=16)
+    """Margin in px that a spatial tile reads beyond what it gives; cropped, not blended."""
+    batch: int = Field(default=1, ge=1, le=64)
+    """Frames in one call of a net. Fixed: a call of another shape may round otherwise, so short batches are padded."""
+    cpu_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of one CPU restorer. Sums split over another number of threads round otherwise."""
+
+
+class Tiles(Model):
+    """How a reel is cut into temporal tiles."""
+
+    frames: int = Field(default=24, ge=1, le=10_000)
+    """Core length of a tile in frames: longer wastes less on halos, shorter loses less to a kill."""
+
+
+class Source(Model):
+    """How a source is read where it does not say, or says wrong."""
+
+    untagged_matrix: Literal["auto", "bt601", "bt709", "bt2020"] = "auto"
+    """Matrix of YUV that names none. ``auto``: BT.601 below 720 lines, else BT.709; what was assumed is reported."""
+    untagged_range: Literal["auto", "limited", "full"] = "auto"
+    """Range of YUV that names none. ``auto``: limited, save for FFmpeg's yuvj formats. Gray and RGB are full."""
+    rate: str | None = Field(default=None, pattern=r"^[1-9]\d{0,5}(/[1-9]\d{0,5})?$")
+    """Frame rate as ``18`` or ``24000/1001`` where the container's is wrong; pts stay as they are."""
+
+
+class Output(Model):
+    """One deliverable."""
+
+    name: str = Field(default="master", pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    """Stands in the file name of the second deliverable and on."""
+    codec: Literal["ffv1", "h264", "prores"] = "ffv1"
+    """``ffv1``: lossless, in Matroska. ``h264``: a viewing copy, in MP4. ``prores``: 422 HQ or 4444, in QuickTime."""
+    pixel_format: str = Field(default="source", pattern=r"^[a-z0-9]{1,24}$")
+    """FFmpeg's name, or ``source``: as the source (for h264 and prores: the nearest that the codec holds)."""
+    crf: int = Field(default=18, ge=0, le=51)
+    """H.264's quality: 0 is lossless, 18 hardly to be told from the source, 23 small."""
+
+
+class Deliver(Model):
+    """What is written."""
+
+    outputs: tuple[Output, ...] = Field(default=(Output(),), min_length=1, max_length=4)
+    """The first is the one that is hashed and verified frame by frame; the others are copies beside it."""
+
+    @field_validator("outputs")
+    @classmethod
+    def _names_differ(cls, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+        names = [o.name for o in outputs]
+        if len(set(names)) != len(names):
+            raise ValueError("two outputs have the same name")
+        return outputs
+
+
+class ShotOverride(Model):
+    """Other parameters for a span of frames."""
+
+    frames: str = Field(pattern=r"^\d{1,9}:\d{1,9}$")
+    """``A:B``, half-open, in the source's frame numbers from 0."""
+    reel: str | None = None
+    """Name of the reel that this is about; null: every reel of the job."""
+    skip: bool = False
+    """Leave these frames alone: they come out bit for bit as they went in."""
+    set: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Pass name → frame-wise parameter → value, e.g. ``{net: {strength: 0.5}}``."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        a, b = self.frames.split(":")
+        return int(a), int(b)
+
+    @field_validator("frames")
+    @classmethod
+    def _not_empty(cls, frames: str) -> str:
+        a, b = frames.split(":")
+        if int(a) >= int(b):
+            raise ValueError("the span is empty: A must be below B (half-open, from 0)")
+        return frames
+
+
+class Cluster(Model):
+    """How a job uses the cluster. None of it changes a picture."""
+
+    restorers: int | None = Field(default=None, ge=1, le=4096)
+    """Restoring actors; null: as many as the cluster's GPUs carry, else as its CPUs do."""
+    gpus_per_restorer: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of a GPU that one restorer takes; 0.5 puts two on each."""
+    use_gpu: Literal["auto", "never"] = "auto"
+    """``never`` keeps a job on CPUs though the cluster has GPUs."""
+    task_cpus: float = Field(default=0.5, gt=0.0, le=64.0)
+    """CPUs that one decode or encode task takes; its FFmpeg threads are this, rounded up."""
+    in_flight_gib: float | None = Field(default=None, gt=0.0)
+    """GiB of pictures under way in the cluster at once; null: 40 % of its object stores."""
+    tries: int = Field(default=2, ge=1, le=10)
+    """Application errors on one tile before its reel is quarantined. Lost nodes and crashed workers do not count."""
+    crashes: int = Field(default=4, ge=1, le=100)
+    """Crashes of workers or actors (not of nodes) on one tile before its reel is quarantined."""
+    scratch: str | None = None
+    """Local folder on every node for segments and staged sources; null: the system's temporary folder."""
+    stage: Literal["auto", "always", "never"] = "auto"
+    """Whether a node copies a remote source to scratch once. ``auto``: when it expects to read more than half of it."""
+
+
+class Spec(Model):
+    """A job's whole config."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of everything random; with the frame's number it fixes every draw."""
+    chain: tuple[Pass, ...] = Field(default=(NetPass(),), max_length=16)
+    """The passes, in order; an empty list copies the film."""
+    shots: tuple[ShotOverride, ...] = Field(default=(), max_length=100_000)
+    """Spans of frames with parameters of their own; later entries win."""
+    engine: Engine = Engine()
+    tiles: Tiles = Tiles()
+    source: Source = Source()
+    deliver: Deliver = Deliver()
+    cluster: Cluster = Cluster()
+    keep_work: bool = False
+    """Keep segments and the ledger's records after success: for looking into a run."""
+
+    @model_validator(mode="after")
+    def _passes_are_named_apart(self) -> Spec:
+        names = self.pass_names()
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two passes of the chain are called {twice[0]!r}: give each a name of its own")
+        for shot in self.shots:
+            for name, values in shot.set.items():
+                if name not in names:
+                    raise ValueError(
+                        f"shots: {shot.frames} sets {name!r}, which is no pass of the chain{_nearest(name, names)}"
+                    )
+                known = FRAMEWISE[self.chain[names.index(name)].kind]
+                for key, value in values.items():
+                    if key not in known:
+                        raise ValueError(
+                            f"shots: {shot.frames} sets {name}.{key}, which cannot change from frame to frame"
+                            f"{_nearest(key, known)}"
+                        )
+                    low, high = known[key]
+                    if not low <= value <= high:
+                        raise ValueError(
+                            f"shots: {shot.frames} sets {name}.{key} to {value}, allowed is {low} to {high}"
+                        )
+        return self
+
+    def pass_names(self) -> list[str]:
+        """The passes' names, in the chain's order."""
+        return [p.name or p.kind for p in self.chain]
+
+    def canonical(self) -> dict[str, Any]:
+        """As JSON values, with every default written out."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+FRAMEWISE: Mapping[str, Mapping[str, tuple[float, float]]] = {"net": {"strength": (0.0, 1.0)}}
+"""Pass kind → parameters that may change from frame to frame → allowed range. Every kind has ``strength``: 0 is off."""
+
+
+def parse(text: str, *, where: str = "config", overrides: Sequence[str] = ()) -> Spec:
+    """Read a config, with ``--set`` values (``a.b=c``, c in YAML, list items by number) put over it.
+
+    Raises ConfigError naming the file, the key, and the nearest right key where one is unknown.
+    """
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise ConfigError(f"the config has {len(text)} characters; at most {_MAX_CONFIG_BYTES} are read", where=where)
+    data = _yaml(text, where)
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"a config is a mapping of keys, this is a {type(data).__name__}", where=where)
+    for item in overrides:
+        _set(data, item)
+    try:
+        return Spec.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error), where=where) from None
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"not YAML{line}: {getattr(error, 'problem', None) or error}", where=where) from None
+
+
+def _set(data: dict[str, Any], item: str) -> None:
+    path, sign, value = item.partition("=")
+    keys = path.strip().split(".")
+    if not sign or not all(keys):
+        raise ConfigError(f"--set takes KEY=VALUE, got {item!r}", where="--set")
+    here: object = data
+    for at, key in enumerate(keys[:-1]):
+        if isinstance(here, list):
+            here = here[_place(here, key, item)]
+        elif isinstance(here, dict):
+            if here.get(key) is None:
+                # A list that the file leaves out starts from its defaults: `chain.0.strength` has something to change.
+                default: Any = Spec().canonical()
+                for k in keys[: at + 1]:
+                    default = default.get(k, {}) if isinstance(default, dict) else {}
+                here[key] = default if isinstance(default, list) else {}
+            here = here[key]
+        else:
+            raise ConfigError(f"{item!r}: {'.'.join(keys[:at])} has no keys below it", where="--set")
+    parsed = _yaml(value, f"--set {path}")
+    if isinstance(here, list):
+        here[_place(here, keys[-1], item)] = parsed
+    elif isinstance(here, dict):
+        here[keys[-1]] = parsed
+    else:
+        raise ConfigError(f"{item!r}: {'.'.join(keys[:-1])} has no keys below it", where="--set")
+
+
+def _place(items: list[Any], key: str, item: str) -> int:
+    if not key.isdecimal() or int(key) >= len(items):
+        raise ConfigError(f"{item!r}: {key!r} is no place in a list of {len(items)} (from 0)", where="--set")
+    return int(key)
+
+
+def _explain(error: ValidationError) -> str:
+    told = []
+    for e in error.errors(include_url=False):
+        where = ".".join(str(p) for p in e["loc"])
+        if e["type"] == "extra_forbidden":
+            known = _keys_at(e["loc"][:-1])
+            told.append(f"unknown key {where!r}{_nearest(str(e['loc'][-1]), known)}")
+        else:
+            told.append(
+                f"{where or 'the config'}: {e['msg'].removeprefix('Value error, ')}, got {str(e['input'])[:80]!r}"
+                if where
+                else e["msg"].removeprefix("Value error, ")
+            )
+    return "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model at this place of the config knows."""
+    model: Any = Spec
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        model = _model_in(field.annotation) if field is not None else None
+    if model is None:
+        return []
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if inspect.isclass(annotation) and not typing.get_args(annotation):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None), None)
+
+
+def _nearest(word: str, known: typing.Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if near:
+        return f": did you mean {near[0]!r}?"
+    return f": known are {', '.join(names)}" if names else ""

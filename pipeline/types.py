@@ -1,0 +1,457 @@
+"""The frozen records that pass between rooms. numpy at most: no torch, no av, no pyarrow here.
+
+Frame spans are half-open ``[first, last)``. Frame numbers are presentation order from 0, over the whole source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENGINE_VERSION = 1
+"""Raised whenever the same job would give other pictures; part of every tile's id."""
+
+Sha256 = str
+Md5 = str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneLayout:
+    """One plane of a pixel format, as FFmpeg lays it out."""
+
+    log2_w: int
+    """log2 of the horizontal subsampling; the plane is ceil(width / 2**log2_w) positions wide."""
+    log2_h: int
+    """log2 of the vertical subsampling."""
+    samples: int
+    """Interleaved samples a position: 1 if planar, 2 for nv12's chroma, 3 for rgb24, 4 for bgr0 (padding counts)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Where one colour component lies."""
+
+    plane: int
+    sample: int
+    """Which of the plane's interleaved samples."""
+    shift: int
+    """Bits that the code value is shifted left in its sample (6 for p010, else 0)."""
+    depth: int
+    """Bits of the code value."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """A pixel format: what FFmpeg's descriptor says, without FFmpeg."""
+
+    name: str
+    """FFmpeg's name, e.g. ``yuv422p10le``."""
+    model: Literal["gray", "yuv", "rgb"]
+    depth: int
+    """Bits a code value (8–16)."""
+    planes: tuple[PlaneLayout, ...]
+    components: tuple[Component, ...]
+    """Y · Y, Cb, Cr · R, G, B — in that order, whatever the order in memory."""
+    alpha: Component | None = None
+    """Carried, never restored."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """``uint8`` up to 8 bits, else native-endian ``uint16``."""
+        return np.dtype(np.uint8 if self.depth <= 8 else np.uint16)
+
+    def plane_shape(self, plane: int, width: int, height: int) -> tuple[int, ...]:
+        """Shape of one frame's plane: ``(h, w)``, or ``(h, w, samples)`` where samples are interleaved."""
+        p = self.planes[plane]
+        shape = (-(-height >> p.log2_h), -(-width >> p.log2_w))
+        return shape if p.samples == 1 else (*shape, p.samples)
+
+    def frame_bytes(self, width: int, height: int) -> int:
+        """Bytes of one frame's native planes, without line padding."""
+        shapes = (self.plane_shape(i, width, height) for i in range(len(self.planes)))
+        return sum(int(np.prod(s)) for s in shapes) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A run of consecutive frames as native planes. Arrays may be read-only (shared memory): never write into them."""
+
+    planes: tuple[NDArray[Any], ...]
+    """One array a plane: ``(N, h, w)`` or ``(N, h, w, samples)``, dtype ``format.dtype``."""
+    format: PixelFormat
+    first: int
+    """Number of the first frame."""
+    pts: NDArray[np.int64]
+    """(N,) presentation times in ticks of the source's time base."""
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(p.nbytes for p in self.planes)
+
+    def span(self, first: int, last: int) -> Frames:
+        """The frames ``[first, last)`` by frame number, as views."""
+        if not self.first <= first <= last <= self.last:
+            raise ValueError(f"span {first}:{last} is not inside the frames {self.first}:{self.last}")
+        a, b = first - self.first, last - self.first
+        return Frames(tuple(p[a:b] for p in self.planes), self.format, first, self.pts[a:b])
+
+    def frame(self, number: int) -> tuple[NDArray[Any], ...]:
+        """The native planes of one frame, without the leading axis."""
+        i = number - self.first
+        if not 0 <= i < len(self):
+            raise ValueError(f"frame {number} is not inside {self.first}:{self.last}")
+        return tuple(p[i] for p in self.planes)
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Colour tags as the source carries them (FFmpeg's names, ``unknown`` where untagged), and what we use."""
+
+    matrix: str
+    range: str
+    primaries: str
+    transfer: str
+    chroma_location: str
+    matrix_used: Literal["rgb", "gray", "bt601", "bt709", "bt2020"]
+    full_range_used: bool
+    assumed: tuple[str, ...] = ()
+    """One sentence for each thing that the source does not say and that we assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherStream:
+    """A stream that is carried over untouched (audio, subtitle, attachment, data, second picture)."""
+
+    index: int
+    kind: str
+    codec: str
+    language: str | None
+    detail: str
+    """For people: ``pcm_s16le 48000 Hz stereo``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reel:
+    """What a source is, from its headers, within ``probe``'s bounds."""
+
+    name: str
+    """Path below the common folder of the sources, without suffix; also its folder below OUT."""
+    uri: str
+    source_id: str
+    """sha256 over uri, size and ETag or mtime: another file under the same name is another source."""
+    bytes: int
+    container: str
+    stream: int
+    """Index of the picture stream in the container."""
+    codec: str
+    width: int
+    height: int
+    format: PixelFormat
+    rate: Fraction
+    """Frames a second, exact."""
+    time_base: Fraction
+    sample_aspect: Fraction
+    colour: Colour
+    field_order: str
+    """``progressive``, ``tt``, ``bb``, ``tb``, ``bt`` or ``unknown``."""
+    timecode: str | None
+    others: tuple[OtherStream, ...]
+    tags: tuple[tuple[str, str], ...]
+    """The container's own metadata."""
+
+    @property
+    def base_name(self) -> str:
+        return self.name.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameIndex:
+    """Frame number ↔ pts ↔ key frame ↔ byte span; one entry a frame, in presentation order."""
+
+    pts: NDArray[np.int64]
+    """(N,) strictly rising, in ticks of ``time_base``."""
+    key: NDArray[np.bool_]
+    """(N,) decoding may start here."""
+    position: NDArray[np.int64]
+    """(N,) byte offset of the frame's packet in the source; -1 where the container does not say."""
+    size: NDArray[np.int64]
+    """(N,) bytes of the packet."""
+    time_base: Fraction
+    rate: Fraction
+    constant: bool
+    """Every pts is the tick of ``start + n / rate`` to within one tick."""
+    found_by: Literal["table", "demux"]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def time(self, number: int) -> Fraction:
+        """Presentation time of a frame in seconds: snapped to the exact rate where the rate is constant."""
+        if self.constant:
+            return int(self.pts[0]) * self.time_base + number / self.rate
+        return int(self.pts[number]) * self.time_base
+
+    def decode_start(self, number: int) -> int:
+        """The key frame from which decoding must start to get frame ``number``."""
+        keys = np.flatnonzero(self.key[: number + 1])
+        return int(keys[-1]) if len(keys) else 0
+
+    @property
+    def digest(self) -> Sha256:
+        """sha256 over every entry: two sources with equal digests have the same packets at the same places."""
+        h = hashlib.sha256(f"{self.time_base} {self.rate} {self.constant}".encode())
+        for a in (self.pts, self.key, self.position, self.size):
+            h.update(np.ascontiguousarray(a).tobytes())
+        return h.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Frames between two cuts."""
+
+    number: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A run of frames that is restored as one unit."""
+
+    number: int
+    first: int
+    last: int
+    """The core ``[first, last)``, which is written."""
+    overlap: int
+    """Frames before the core that are restored but not written (0 at the start of the reel, else 1)."""
+    head: int
+    """Frames before the overlap that are only read."""
+    tail: int
+    """Frames after the core that are only read."""
+
+    @property
+    def read_first(self) -> int:
+        return self.first - self.overlap - self.head
+
+    @property
+    def read_last(self) -> int:
+        return self.last + self.tail
+
+    @property
+    def restore_first(self) -> int:
+        return self.first - self.overlap
+
+
+@dataclass(frozen=True, slots=True)
+class PassPlan:
+    """One pass of the chain with everything fixed."""
+
+    name: str
+    """Unique in the chain; how ``shots:`` addresses it."""
+    kind: str
+    """Which treatment: ``net``…"""
+    radius: int
+    settings: Mapping[str, Any]
+    """What holds for the whole reel (JSON values): weights, tlc, …"""
+    parameters: Mapping[str, float]
+    """What may change from frame to frame, with the value that holds where no override says otherwise."""
+    weights_sha256: Sha256 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A ``shots:`` entry: other parameters for the frames ``[first, last)``."""
+
+    first: int
+    last: int
+    skip: bool
+    parameters: Mapping[str, Mapping[str, float]]
+    """pass name → parameter → value."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetInfo:
+    """A net's weights as the registry knows them: enough to plan with, without torch."""
+
+    name: str
+    """Registry name, or the file's base name."""
+    uri: str
+    """Where the bytes are: a path of the package, of the cache, or a URI."""
+    sha256: Sha256
+    family: Literal["nafnet", "mprnet"]
+    config: Mapping[str, Any]
+    """What ``nets.build`` takes."""
+    radius: int
+    """Frames that the net reads on each side of the one it restores."""
+    licence: str
+    restricted: bool
+    """The licence must be accepted in the spec before use."""
+    train_size: tuple[int, int] | None
+    """[height, width] in px that the weights were trained at, where it is known."""
+    parameter_bytes: int
+    activation_bytes_px: float
+    """Peak bytes of float32 activations for a pixel of the picture, frames in a call = 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFigures:
+    """Figures of one restored frame before encoding, and of its source. None: no frame stands before it in the shot."""
+
+    psnr_db: float
+    """Output against source over all components' code values, dB; 100 where they are equal."""
+    ssim: float
+    touched_fraction: float
+    changed_fraction: float
+    luma_source: float
+    luma_output: float
+    flicker_source: float | None
+    flicker_output: float | None
+    ydif_source: float | None
+    ydif_output: float | None
+    noise_source: float
+    noise_output: float
+    sharpness_source: float
+    sharpness_output: float
+
+
+FrameParameters = Mapping[str, Mapping[str, float]]
+"""What one frame's passes get: pass name → parameter → value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A reel cut into tiles, with every parameter fixed. Pure data: plan.json holds it."""
+
+    id: Sha256
+    reel: Reel
+    index_digest: Sha256
+    first: int
+    last: int
+    """The frames that are delivered, ``[first, last)``."""
+    total: int
+    """Frames of the source."""
+    chain: tuple[PassPlan, ...]
+    overrides: tuple[Override, ...]
+    tiles: tuple[Tile, ...]
+    tile_ids: tuple[Sha256, ...]
+    cut_radius: int
+    spec: Mapping[str, Any]
+    """The whole spec as canonical JSON values."""
+    tile_bytes: int
+    """Upper bound of the bytes that one tile holds in the object store (source and restored planes)."""
+    worker_bytes: int
+    """Upper bound of a restorer's own working memory, its libraries included."""
+    decode_frames: int
+    """Frames that decoders will go through in all, with key-frame run-up and halos."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRow:
+    """One row of ``frames.parquet``; the columns' units and meanings stand in ``tables.py``. None is null."""
+
+    reel: str
+    frame: int
+    pts: int
+    time_s: float
+    timecode: str | None
+    shot: int
+    tile: int
+    cut: bool
+    """Not a column: the picture changes before this frame. Shots are numbered from it when tiles are joined."""
+    source_md5: Md5
+    output_md5: Md5
+    psnr_db: float
+    ssim: float
+    touched_fraction: float
+    changed_fraction: float
+    luma_source: float
+    luma_output: float
+    flicker_source: float | None
+    flicker_output: float | None
+    ydif_source: float | None
+    ydif_output: float | None
+    noise_source: float
+    noise_output: float
+    sharpness_source: float
+    sharpness_output: float
+    net: str | None
+    weights_sha256: str | None
+    device: str
+    seconds: float
+    tout_source: float | None = None
+    tout_output: float | None = None
+    brng_source: float | None = None
+    brng_output: float | None = None
+    warp_error_source: float | None = None
+    warp_error_output: float | None = None
+    dirt_fraction: float | None = None
+    scratch_columns: int | None = None
+    shift_x_px: float | None = None
+    shift_y_px: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One encoded file of one tile for one deliverable."""
+
+    deliverable: str
+    name: str
+    """File name below the reel's work folder; carries its own sha256."""
+    sha256: Sha256
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TileRecord:
+    """What the ledger keeps of a tile that is done."""
+
+    tile_id: Sha256
+    number: int
+    first: int
+    last: int
+    segments: tuple[Segment, ...]
+    """One a deliverable, in the spec's order."""
+    rows: str
+    """Name of the Parquet file with this tile's rows; carries its own sha256."""
+    rows_sha256: Sha256
+    host: str
+    device: str
+    seconds: Mapping[str, float]
+    """Wall seconds of each step: decode, restore, encode, upload…"""
+    tries: int
+    finished: str
+    """ISO 8601, UTC."""
+    flags: tuple[str, ...] = ()
+
+
+OutcomeStatus = Literal["done", "already", "refused", "quarantined", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReelOutcome:
+    """How one reel of a run ended."""
+
+    name: str
+    uri: str
+    status: OutcomeStatus
+    frames: int = 0
+    tiles: int = 0
+    restored: int = 0
+    """Tiles that this run restored; the rest were in the ledger."""
+    seconds: float = 0.0
+    reason: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)

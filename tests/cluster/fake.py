@@ -1,0 +1,81 @@
+"""An Executor without a cluster: steps end when the test says, on a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.cluster.executor import Failure, PlanSummary, Success, TileSummary
+from pipeline.cluster.policy import Kind
+
+
+@dataclass
+class Call:
+    step: str
+    reel: int
+    tile: int = -1
+    restorer: int = -1
+    tries: int = 0
+
+
+@dataclass
+class FakeExecutor:
+    """Ends the oldest step at every ``wait``; ``fail`` says which steps fail, and how."""
+
+    plans: Sequence[PlanSummary]
+    alive: list[int] = field(default_factory=lambda: [0, 1])
+    fail: Callable[[Call], tuple[Kind, BaseException] | None] = lambda call: None
+    now: float = 0.0
+    log: list[Call] = field(default_factory=list)
+    under_way: dict[int, Call] = field(default_factory=dict)
+    most_tiles: int = 0
+    forgotten: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+
+    def _hand_out(self, call: Call) -> int:
+        self.log.append(call)
+        ticket = len(self.log)
+        self.under_way[ticket] = call
+        self.most_tiles = max(self.most_tiles, sum(c.step == "tile" for c in self.under_way.values()))
+        return ticket
+
+    def prepare(self, reel: int) -> int:
+        return self._hand_out(Call("prepare", reel))
+
+    def tile(self, reel: int, tile: int, restorer: int, tries: int) -> int:
+        assert restorer in self.alive
+        return self._hand_out(Call("tile", reel, tile, restorer, tries))
+
+    def publish(self, reel: int) -> int:
+        return self._hand_out(Call("publish", reel))
+
+    def restorers(self) -> Sequence[int]:
+        return self.alive
+
+    def wait(self, timeout_s: float) -> list[Success | Failure]:
+        self.now += 0.1
+        if not self.under_way:
+            self.now += timeout_s
+            return []
+        ticket = min(self.under_way)
+        call = self.under_way.pop(ticket)
+        failed = self.fail(call)
+        if failed:
+            return [Failure(ticket, *failed)]
+        value = {
+            "prepare": lambda: self.plans[call.reel],
+            "tile": lambda: TileSummary(restore_seconds=0.1, ours=True),
+            "publish": lambda: {"frames": 1},
+        }[call.step]()
+        return [Success(ticket, value)]
+
+    def forget(self, ticket: int) -> None:
+        self.forgotten.append(ticket)
+        self.under_way.pop(ticket, None)
+
+    def drop(self, reel: int) -> None:
+        self.dropped.append(reel)
+
+
+def summary(tiles: int, *, done: Sequence[int] = (), size: int = 10, published: bool = False) -> PlanSummary:
+    return PlanSummary("p", 24 * tiles, [24] * tiles, frozenset(done), size, published)
