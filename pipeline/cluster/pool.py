@@ -17,7 +17,6 @@ _FAILED_STARTS = 3
 """Restorers in a row that fail to start before a run is given up."""
 
 
-@ray.remote(max_restarts=0, max_task_retries=0)
 class RestorerActor:
     """A TileRestorer behind Ray."""
 
@@ -36,6 +35,9 @@ class RestorerActor:
 
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
         return self._restorer.restore(work, decoded)
+
+
+_ACTOR: Any = ray.remote(max_restarts=0, max_task_retries=0)(RestorerActor)
 
 
 class Pool:
@@ -59,7 +61,7 @@ class Pool:
         if self._room.gpus_per_restorer:
             options["num_gpus"] = self._room.gpus_per_restorer
         device = "cuda:0" if self._room.device == "cuda" else "cpu"
-        actor = RestorerActor.options(**options).remote(self._job, device, steps.code_digest())
+        actor = _ACTOR.options(**options).remote(self._job, device, steps.code_digest())
         self._actors[self._next] = actor
         self._starting[actor.device.remote()] = self._next
         self._next += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,7 +66,7 @@ def _encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSu
     return steps.encode_tile(work, restored, tries)
 
 
-def _publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> Mapping[str, Any]:
+def _publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:
     _same_code(code)
     with steps.scratch(job.spec) as folder:
         return finish(
@@ -76,6 +76,8 @@ def _publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> Mapping[str,
             scratch=folder,
             threads=steps.threads(job.spec),
             overwrite=job.overwrite,
+            nets=job.nets,
+            code_sha256=code,
         )
 
 

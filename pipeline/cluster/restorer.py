@@ -9,7 +9,7 @@ from pipeline.cluster.work import Decoded, ReelWork, Restored
 from pipeline.plan.make import parameters_at
 from pipeline.quality.figures import Meter
 from pipeline.restore.chain import Restorer
-from pipeline.restore.engine import device_name, use_threads
+from pipeline.restore.device import device_name
 from pipeline.spec import Spec
 from pipeline.types import NetInfo, PassPlan
 
@@ -19,7 +19,6 @@ class TileRestorer:
 
     def __init__(self, chain: Sequence[PassPlan], spec: Spec, nets: Mapping[str, NetInfo], device: str):
         """device: ``cpu`` or ``cuda:0`` (the one that the actor was given)."""
-        use_threads(spec.engine.cpu_threads)
         self._restorer = Restorer(chain, spec.engine, nets, device)
         self._chain = chain
         self.device = device_name(device)

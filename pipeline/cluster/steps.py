@@ -18,10 +18,10 @@ import pipeline
 from pipeline import tables
 from pipeline.cluster.executor import TileSummary
 from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
-from pipeline.errors import MissingError, PublishedError, ReelmendError, ScratchFullError
+from pipeline.errors import MissingError, PublishedError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
 from pipeline.publish import layout
-from pipeline.publish.finish import state
+from pipeline.publish.state import state
 from pipeline.reel.decode import decode
 from pipeline.reel.encode import encode_segment
 from pipeline.reel.formats import hash_planes
@@ -66,8 +66,8 @@ def scratch(spec: Spec) -> Iterator[Path]:
 def prepare(job: Job, number: int) -> Prepared:
     """Probe, index and plan a reel, and look up what of it is done.
 
-    Raises what ``probe``, ``build`` and ``make_plan`` do; PublishedError where the output holds a deliverable of another
-    plan and the job does not say ``overwrite``.
+    Raises what ``probe``, ``build`` and ``make_plan`` do; PublishedError where the output holds another plan's
+    deliverable and the job does not say ``overwrite``.
     """
     uri, name = job.sources[number]
     reel = probe(uri, name, job.spec.source)
@@ -97,12 +97,15 @@ def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:
         local = folder / "index.parquet"
         try:
             store.fetch(kept, local)
-            return tables.read_index(local)
         except MissingError:
-            pass
-        index = build(reel)
+            index = build(reel)
+        else:
+            try:
+                return tables.read_index(local)
+            except StorageError:
+                index = build(reel)  # a garbled one is only a copy of what the source says
         tables.write_index(local, index)
-        store.put_file_once(local, kept)
+        store.put_file(local, kept)
     return index
 
 
