@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from pipeline.cluster import steps
 from pipeline.cluster.capacity import Capacity
-from pipeline.cluster.restorer import TileRestorer
+from pipeline.cluster.faults import classify
+from pipeline.cluster.tasks import same_code
 from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
-from pipeline.errors import CallError, ReelmendError
+from pipeline.errors import CallError
 from pipeline.plan.make import chain_of
+
+if TYPE_CHECKING:
+    from pipeline.cluster.restorer import TileRestorer
 
 _FAILED_STARTS = 3
 """Restorers in a row that fail to start before a run is given up."""
@@ -20,20 +24,21 @@ _FAILED_STARTS = 3
 class RestorerActor:
     """A TileRestorer behind Ray."""
 
-    def __init__(self, job: Job, device: str, code: str):
-        if steps.code_digest() != code:
-            raise CallError(
-                f"this worker runs another reelmend ({steps.code_digest()[:12]}) than the driver ({code[:12]})",
-                where=ray.util.get_node_ip_address(),
-                todo="Install the same version on every node",
-            )
-        self._restorer = TileRestorer(chain_of(job.spec, job.nets), job.spec, job.nets, device)
+    def __init__(self) -> None:
+        self._restorer: TileRestorer | None = None
 
-    def device(self) -> str:
-        """Model of the device: answers as soon as the nets are loaded."""
+    def load(self, job: Job, device: str, code: str) -> str:
+        """Load the nets; gives the device's model. Not at creation: what a method raises, Ray passes on whole."""
+        # Here and not above: the driver, which imports this file too, computes nothing.
+        from pipeline.cluster.restorer import TileRestorer
+
+        same_code(code)
+        self._restorer = TileRestorer(chain_of(job.spec, job.nets), job.spec, job.nets, device)
         return self._restorer.device
 
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
+        """The tile's core, restored; only after ``load``."""
+        assert self._restorer is not None
         return self._restorer.restore(work, decoded)
 
 
@@ -49,7 +54,7 @@ class Pool:
         self._next = 0
         self._failed_starts = 0
         self._starting: dict[Any, int] = {}
-        """Ref of ``device()`` → restorer."""
+        """Ref of ``load()`` → restorer."""
         self._actors: dict[int, Any] = {}
         self._ready: set[int] = set()
         self.device = room.device
@@ -61,9 +66,9 @@ class Pool:
         if self._room.gpus_per_restorer:
             options["num_gpus"] = self._room.gpus_per_restorer
         device = "cuda:0" if self._room.device == "cuda" else "cpu"
-        actor = _ACTOR.options(**options).remote(self._job, device, steps.code_digest())
+        actor = _ACTOR.options(**options).remote()
         self._actors[self._next] = actor
-        self._starting[actor.device.remote()] = self._next
+        self._starting[actor.load.remote(self._job, device, steps.code_digest())] = self._next
         self._next += 1
 
     @property
@@ -84,15 +89,14 @@ class Pool:
         try:
             self.device = ray.get(ref)
         except ray.exceptions.RayError as error:
-            self._actors.pop(number, None)
+            ray.kill(self._actors.pop(number), no_restart=True)
             self._failed_starts += 1
             if self._failed_starts >= _FAILED_STARTS:
-                cause = getattr(error, "cause", None)
-                found = cause if isinstance(cause, ReelmendError) else error
+                _, told = classify(error)
                 raise CallError(
-                    f"no restorer starts: {' '.join(str(found).split())[-500:]}",
+                    f"no restorer starts: {told}",
                     where="cluster",
-                    todo="Check weights, device memory and the reelmend version on every node",
+                    todo="Check weights, memory and the reelmend version on every node",
                 ) from None
             self._start()
         else:

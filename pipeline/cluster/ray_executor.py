@@ -9,85 +9,20 @@ from typing import Any
 
 import ray
 
-from pipeline.cluster import steps
+from pipeline.cluster import steps, tasks
 from pipeline.cluster.capacity import Capacity, capacity
-from pipeline.cluster.executor import Failure, PlanSummary, Step, Success, Ticket, TileSummary
+from pipeline.cluster.executor import Failure, Step, Success, Ticket
 from pipeline.cluster.faults import classify
 from pipeline.cluster.policy import Kind
 from pipeline.cluster.pool import Pool
 from pipeline.cluster.session import alive_nodes
-from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
-from pipeline.errors import CallError
-from pipeline.plan.reads import bytes_to_read
-from pipeline.publish.finish import finish
-from pipeline.storage import store
-from pipeline.types import FrameIndex, Plan, Tile
+from pipeline.cluster.work import Job
+from pipeline.types import Tile
 
 _LOOK_S = 5.0
 """Seconds between two looks at which nodes are alive."""
 _UNDECIDED_S = 8.0
 """A process that died may have died with its node, which a cluster takes seconds to notice: wait so long to know."""
-_STAGE_ABOVE = 0.5
-"""Share of a source that a node expects to read, above which it copies the whole once."""
-
-
-def _prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Any, ...]:
-    _same_code(code)
-    prepared = steps.prepare(job, number)
-    plan = prepared.plan
-    todo = [t for t in plan.tiles if t.number not in prepared.done]
-    share = bytes_to_read(prepared.index, todo) / max(1, plan.reel.bytes) / nodes
-    say = job.spec.cluster.stage
-    remote = store.local_path(plan.reel.uri) is None
-    work = ReelWork(
-        plan=steps.without_tiles(plan),
-        out=job.out,
-        spec=job.spec,
-        stage=remote and (say == "always" or (say == "auto" and share > _STAGE_ABOVE)),
-    )
-    summary = PlanSummary(
-        plan_id=plan.id,
-        frames=plan.last - plan.first,
-        tile_frames=[t.last - t.first for t in plan.tiles],
-        done=prepared.done,
-        tile_bytes=plan.tile_bytes,
-        published=prepared.published,
-    )
-    return (summary, plan.tiles, plan.tile_ids), work, plan, prepared.index
-
-
-def _decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str) -> Decoded:
-    _same_code(code)
-    return steps.decode_tile(work, index, tile, tile_id)
-
-
-def _encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSummary:
-    _same_code(code)
-    return steps.encode_tile(work, restored, tries)
-
-
-def _publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:
-    _same_code(code)
-    with steps.scratch(job.spec) as folder:
-        return finish(
-            plan,
-            index,
-            job.out,
-            scratch=folder,
-            threads=steps.threads(job.spec),
-            overwrite=job.overwrite,
-            nets=job.nets,
-            code_sha256=code,
-        )
-
-
-def _same_code(code: str) -> None:
-    if steps.code_digest() != code:
-        raise CallError(
-            f"this node runs another reelmend ({steps.code_digest()[:12]}) than the driver ({code[:12]})",
-            where=ray.util.get_node_ip_address(),
-            todo="Install the same version on every node",
-        )
 
 
 @dataclass(slots=True)
@@ -132,10 +67,10 @@ class RayExecutor:
         self._code = steps.code_digest()
         self.pool = Pool(job, self.room)
         options = {"num_cpus": self.room.task_cpus, "max_retries": 0}
-        self._prepare = ray.remote(_prepare).options(**options, num_returns=4)
-        self._decode = ray.remote(_decode).options(**options, scheduling_strategy="SPREAD")
-        self._encode = ray.remote(_encode).options(**options)
-        self._publish = ray.remote(_publish).options(**options)
+        self._prepare = ray.remote(tasks.prepare).options(**options, num_returns=4)
+        self._decode = ray.remote(tasks.decode).options(**options, scheduling_strategy="SPREAD")
+        self._encode = ray.remote(tasks.encode).options(**options)
+        self._publish = ray.remote(tasks.publish).options(**options)
         self._tickets = 0
         self._pending: dict[Any, _Pending] = {}
         self._undecided: list[_Undecided] = []

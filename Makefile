@@ -1,0 +1,61 @@
+# Every target does the set-up that it needs; `make demo` and `make test` are meant for a fresh checkout.
+#
+#   make setup PYTHON=/path/to/python3.11       another interpreter
+#   make setup TORCH_ARGS='--index-url URL'     another build of torch (README, "Run it")
+
+PYTHON     ?= $(shell command -v python3.11 || command -v python3)
+TORCH_ARGS ?=
+VENV       := .venv
+BIN        := $(VENV)/bin
+STAMP      := $(VENV)/.stamp
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Ray sends usage figures unless it is told not to before it starts.
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: setup demo test test-all lint format bench fuzz clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+# torch first and alone: once its build is there, nothing that follows asks for another one. setuptools comes with it, so
+# that the project itself is built with a pinned backend (no isolated build that fetches the newest).
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is wanted, '$(PYTHON)' is not: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
+	    { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH_ARGS) torch==2.13.0 setuptools
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/reelmend demo --out demo-out
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/reelmend bench --out docs/performance.md
+
+# The property tests again, with many more and each time other examples.
+fuzz: setup
+	$(BIN)/python -m pytest -m "hypothesis and not slow" -p tests.fuzz --hypothesis-profile=fuzz --timeout=3600
+
+# All that the targets made, except the .venv.
+clean:
+	rm -rf build dist *.egg-info demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find pipeline jobs configs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The presets, shipped as package data: ``-c NAME`` takes ``NAME.yaml`` of this folder. Only jobs read them."""

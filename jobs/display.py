@@ -1,0 +1,157 @@
+"""What a person sees while a run goes: bars on a terminal, plain lines elsewhere. On stderr, always."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from jobs.common import human_time
+from pipeline.cluster.progress import (
+    Event,
+    Load,
+    ReelEnded,
+    ReelPlanned,
+    ReelPublishing,
+    RunStarted,
+    TileDone,
+    TileRetried,
+)
+
+_LINE_EVERY_S = 30.0
+_RATE_OVER_S = 60.0
+"""A rate is that of the last minute: what a reel does now, not what it did at its start."""
+
+
+class _Rate:
+    """Frames a second over the last minute."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self.done = 0
+
+    def add(self, frames: int) -> None:
+        self.done += frames
+        now = self._clock()
+        self._seen.append((now, self.done))
+        while len(self._seen) > 2 and self._seen[0][0] < now - _RATE_OVER_S:
+            self._seen.popleft()
+
+    @property
+    def fps(self) -> float:
+        (t0, n0), (t1, n1) = self._seen[0], self._seen[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+
+class _ReelState:
+    def __init__(self, planned: ReelPlanned, clock: Callable[[], float]):
+        self.frames, self.tiles = planned.frames, planned.tiles
+        self.before = planned.done_frames
+        self.tiles_done = planned.done_tiles
+        self.rate = _Rate(clock)
+
+    @property
+    def done(self) -> int:
+        return self.before + self.rate.done
+
+    def words(self, load: float) -> str:
+        fps = self.rate.fps
+        left = f"{human_time((self.frames - self.done) / fps)} left" if fps else "…"
+        return f"{fps:5.1f} frames/s  tiles {self.tiles_done}/{self.tiles}  {left}  device {load:.0%}"
+
+
+class Display:
+    """A listener of a run's events; a context, so that the bars are put away whatever happens."""
+
+    def __init__(self, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic):
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._reels: dict[str, _ReelState] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._load = 0.0
+        self._told = clock()
+        self._bars: Progress | None = None
+        if self._console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:3.0f}%"),
+                TextColumn("{task.fields[words]}"),
+                console=self._console,
+            )
+
+    def __enter__(self) -> Display:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                s = "s" if event.restorers != 1 else ""
+                reels = f"{event.reels} reel{'s' if event.reels != 1 else ''}"
+                self._line(f"{reels}, {event.restorers} restorer{s} on {event.device}")
+            case ReelPlanned():
+                self._planned(event)
+            case TileDone():
+                reel = self._reels[event.reel]
+                reel.rate.add(event.frames)
+                reel.tiles_done += 1
+                self._bar(event.reel)
+            case TileRetried():
+                where = f"tile {event.tile}" if event.tile >= 0 else "reel"
+                self._line(f"{event.reel}: {where} is tried again: {event.reason}")
+            case ReelPublishing():
+                self._line(f"{event.reel}: all tiles done, assembling")
+            case ReelEnded():
+                self._ended(event)
+            case Load():
+                self._load += (event.busy - self._load) * 0.1
+                self._tick()
+
+    def _planned(self, event: ReelPlanned) -> None:
+        self._reels[event.reel] = _ReelState(event, self._clock)
+        kept = f", {event.done_tiles} already in the ledger" if event.done_tiles else ""
+        self._line(f"{event.reel}: {event.frames} frames in {event.tiles} tiles{kept}")
+        if self._bars:
+            self._tasks[event.reel] = self._bars.add_task(
+                escape(event.reel), total=event.frames, completed=event.done_frames, words=""
+            )
+
+    def _bar(self, name: str) -> None:
+        if self._bars and name in self._tasks:
+            reel = self._reels[name]
+            self._bars.update(self._tasks[name], completed=reel.done, words=reel.words(self._load))
+
+    def _ended(self, event: ReelEnded) -> None:
+        o = event.outcome
+        if self._bars and o.name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(o.name))
+        self._reels.pop(o.name, None)
+        if o.status == "done":
+            rate = o.frames / o.seconds if o.seconds else 0.0
+            self._line(f"{o.name}: done, {o.frames} frames in {human_time(o.seconds)} ({rate:.1f} frames/s)")
+        else:
+            self._line(f"{o.name}: {o.status}: {o.reason}")
+
+    def _tick(self) -> None:
+        if self._bars:
+            for name in self._tasks:
+                self._bar(name)
+        elif self._clock() - self._told >= _LINE_EVERY_S:
+            self._told = self._clock()
+            for name, reel in self._reels.items():
+                self._line(f"{name}: {reel.done}/{reel.frames} frames  {reel.words(self._load)}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(escape(text), highlight=False, soft_wrap=True)

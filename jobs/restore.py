@@ -1,0 +1,54 @@
+"""``reelmend restore``: restore reels, from and to any storage, on Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.common import find_nets, find_sources, find_span, load_spec, print_json
+from jobs.display import Display
+from pipeline.cluster.run import RunResult, run_job
+from pipeline.cluster.work import Job
+from pipeline.storage import store
+
+
+def make_job(
+    sources: Sequence[str],
+    out: str,
+    *,
+    config: str,
+    overrides: Sequence[str] = (),
+    frames: str | None = None,
+    overwrite: bool = False,
+    shard: str | None = None,
+) -> Job:
+    """A call's words as a job. Raises CallError or ConfigError before any work."""
+    spec = load_spec(config, overrides)
+    local = store.local_path(out)
+    return Job(
+        sources=find_sources(sources, shard),
+        # Workers have folders of their own: a relative path would mean another place to each.
+        out=str(Path(local).resolve()) if local is not None else out,
+        spec=spec,
+        nets=find_nets(spec),
+        frames=find_span(frames),
+        overwrite=overwrite,
+    )
+
+
+def restore(job: Job, *, address: str, as_json: bool) -> int:
+    """Run a job; the exit status: 0 all done, 1 some reel not, 128 + n where signal n stopped it."""
+    with Display() as display:
+        result = run_job(job, display, address=address)
+    if as_json:
+        print_json({"out": job.out, "reels": [dataclasses.asdict(o) for o in result.outcomes]})
+    return exit_status(result)
+
+
+def exit_status(result: RunResult) -> int:
+    """The exit status that a run's outcomes ask for."""
+    if result.signal is not None:
+        return 128 + signal.Signals(result.signal).value
+    return 0 if all(o.status in ("done", "already") for o in result.outcomes) else 1

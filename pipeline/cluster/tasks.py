@@ -1,0 +1,88 @@
+"""What Ray's tasks run. torch is not imported here: a worker that only decodes and encodes starts sooner without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from pipeline.cluster import steps
+from pipeline.cluster.executor import PlanSummary, TileSummary
+from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
+from pipeline.errors import CallError
+from pipeline.plan.reads import bytes_to_read
+from pipeline.publish.finish import finish
+from pipeline.storage import store
+from pipeline.types import FrameIndex, Plan, Tile
+
+_STAGE_ABOVE = 0.5
+"""Share of a source that a node expects to read, above which it copies the whole once."""
+
+
+Head = tuple[PlanSummary, Sequence[Tile], Sequence[str]]
+"""What the driver fetches of a prepared reel: a summary, its tiles and their ids."""
+
+
+def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Head, ReelWork, Plan, FrameIndex]:
+    """See ``Executor.prepare``; nodes: alive ones, over which the reading spreads."""
+    same_code(code)
+    prepared = steps.prepare(job, number)
+    plan = prepared.plan
+    todo = [t for t in plan.tiles if t.number not in prepared.done]
+    share = bytes_to_read(prepared.index, todo) / max(1, plan.reel.bytes) / nodes
+    say = job.spec.cluster.stage
+    remote = store.local_path(plan.reel.uri) is None
+    work = ReelWork(
+        plan=steps.without_tiles(plan),
+        out=job.out,
+        spec=job.spec,
+        stage=remote and (say == "always" or (say == "auto" and share > _STAGE_ABOVE)),
+    )
+    summary = PlanSummary(
+        plan_id=plan.id,
+        frames=plan.last - plan.first,
+        tile_frames=[t.last - t.first for t in plan.tiles],
+        done=prepared.done,
+        tile_bytes=plan.tile_bytes,
+        published=prepared.published,
+    )
+    return (summary, plan.tiles, plan.tile_ids), work, plan, prepared.index
+
+
+def decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str) -> Decoded:
+    """See ``steps.decode_tile``."""
+    same_code(code)
+    return steps.decode_tile(work, index, tile, tile_id)
+
+
+def encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSummary:
+    """See ``steps.encode_tile``."""
+    same_code(code)
+    return steps.encode_tile(work, restored, tries)
+
+
+def publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:
+    """See ``finish``."""
+    same_code(code)
+    with steps.scratch(job.spec) as folder:
+        return finish(
+            plan,
+            index,
+            job.out,
+            scratch=folder,
+            threads=steps.threads(job.spec),
+            overwrite=job.overwrite,
+            nets=job.nets,
+            code_sha256=code,
+        )
+
+
+def same_code(code: str) -> None:
+    """Raises CallError where this process runs other source files than the driver."""
+    if steps.code_digest() != code:
+        raise CallError(
+            f"this node runs another reelmend ({steps.code_digest()[:12]}) than the driver ({code[:12]})",
+            where=ray.util.get_node_ip_address(),
+            todo="Install the same version on every node",
+        )

@@ -1,0 +1,29 @@
+"""What a device is called."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+
+def device_name(device: str) -> str:
+    """Model of the device, for records: equal pictures are promised on one model of device.
+
+    ``cuda:0`` gives the GPU's own name, ``cpu`` ``cpu: `` and the processor's.
+    """
+    where = torch.device(device)
+    if where.type == "cuda":
+        return str(torch.cuda.get_device_name(where))
+    return f"cpu: {_processor()}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text("utf-8", "replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()

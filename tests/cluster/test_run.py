@@ -1,0 +1,202 @@
+"""The main job on a real cluster: what comes out, and what it does not depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import tables
+from pipeline.cluster.progress import ReelPlanned, TileDone
+from pipeline.publish.verify import verify
+from pipeline.reel.decode import decode
+from pipeline.reel.index import build
+from pipeline.reel.probe import probe
+from pipeline.spec import Source
+from pipeline.storage import store
+from pipeline.types import Frames
+from tests.cluster.conftest import framemd5
+from tests.reel.films import make_film
+from tests.s3 import Server
+
+pytestmark = pytest.mark.cluster
+Run = Callable[..., Any]
+SHORT_TILES = "tiles: {frames: 8}"
+
+
+def decoded(path: Path) -> Frames:
+    reel = probe(str(path), "x", Source())
+    index = build(reel)
+    return decode(reel, index, 0, len(index), threads=1)
+
+
+def tree(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(p.relative_to(folder)): (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Server, s3_folder: str) -> None:
+    store.put_file(film, f"{s3_folder}/in/a b#ü.mkv")
+    result, _ = run([f"{s3_folder}/in/a b#ü.mkv"], f"{s3_folder}/out", SHORT_TILES)
+    assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
+    reel = "a b#ü"
+    names = {s.uri.removeprefix(f"{s3_folder}/out/") for s in store.list_files(f"{s3_folder}/out")}
+    published = {n for n in names if not n.startswith(".work/")}
+    assert published == {
+        f"{reel}/{name}"
+        for name in (
+            f"{reel}.mkv",
+            "source.framemd5",
+            "output.framemd5",
+            "report/frames.parquet",
+            "report/shots.parquet",
+            "report/tiles.parquet",
+            "report/reel.json",
+            "provenance.json",
+            "manifest-sha256.txt",
+        )
+    }
+    assert all(n.startswith(".work/source-") for n in names - published)
+    assert verify([f"{s3_folder}/out"]).ok
+    with store.open_read(f"{s3_folder}/out/{reel}/report/frames.parquet") as file:
+        columns = tables.read_columns(file, ["frame", "net", "psnr_db", "touched_fraction", "flags", "pts"])
+    assert columns["frame"] == list(range(72))
+    assert set(columns["net"]) == {"nafnet-film"}
+    assert all(0 < p < 100 for p in columns["psnr_db"])
+    assert all(t > 0 for t in columns["touched_fraction"])
+
+
+def test_the_same_job_again_says_so_and_touches_nothing(run: Run, film: Path, tmp_path: Path) -> None:
+    run([film], tmp_path / "out", SHORT_TILES)
+    before = tree(tmp_path / "out")
+    result, events = run([film], tmp_path / "out", SHORT_TILES + "\ncluster: {restorers: 1}")
+    assert [o.status for o in result.outcomes] == ["already"]
+    assert not [e for e in events if isinstance(e, TileDone)]
+    assert tree(tmp_path / "out") == before
+
+
+def test_the_result_depends_on_neither_workers_nor_tile_length(run: Run, film: Path, tmp_path: Path) -> None:
+    outs = []
+    for n, text in enumerate(
+        [
+            SHORT_TILES,
+            "tiles: {frames: 48}\ncluster: {restorers: 1}",
+            "tiles: {frames: 48}\ncluster: {restorers: 2, in_flight_gib: 0.0000001}",
+        ]
+    ):
+        run([film], tmp_path / str(n), text)
+        outs.append(framemd5(tmp_path / str(n), "a"))
+    assert outs[0] == outs[1] == outs[2]
+    assert len(outs[0]) == 72
+
+
+def test_without_a_chain_every_frame_is_the_sources(run: Run, film: Path, tmp_path: Path) -> None:
+    run([film], tmp_path, "chain: []")
+    restored, source = decoded(tmp_path / "a" / "a.mkv"), decoded(film)
+    assert (restored.pts == source.pts).all()
+    assert all((r == s).all() for r, s in zip(restored.planes, source.planes, strict=True))
+    columns = tables.read_columns(tmp_path / "a/report/frames.parquet", ["psnr_db", "source_md5", "output_md5", "net"])
+    assert set(columns["psnr_db"]) == {100.0}
+    assert columns["source_md5"] == columns["output_md5"]
+    assert set(columns["net"]) == {None}
+
+
+def test_skipped_frames_are_bit_identical_and_a_changed_override_redoes_only_its_tiles(
+    run: Run, film: Path, tmp_path: Path
+) -> None:
+    keep = f"{SHORT_TILES}\nkeep_work: true\n"
+    run([film], tmp_path, keep)
+    plain = framemd5(tmp_path, "a")
+    skip = keep + "shots: [{frames: '20:22', skip: true}]"
+    result, events = run([film], tmp_path, skip, overwrite=True)
+    # Only the one or two tiles that read frames 20 and 21 are done again.
+    (planned,) = [e for e in events if isinstance(e, ReelPlanned)]
+    redone = sorted(e.tile for e in events if isinstance(e, TileDone))
+    assert len(redone) == planned.tiles - planned.done_tiles == result.outcomes[0].restored
+    assert 1 <= len(redone) <= 2
+    changed = framemd5(tmp_path, "a")
+    source = (tmp_path / "a" / "source.framemd5").read_text().splitlines()[-72:]
+    assert [n for n, (x, y) in enumerate(zip(plain, changed, strict=True)) if x != y] == [20, 21]
+    assert [changed[n].split()[-1] for n in (20, 21)] == [source[n].split()[-1] for n in (20, 21)]
+
+
+def test_an_excerpt_has_the_pictures_of_the_whole(run: Run, film: Path, tmp_path: Path) -> None:
+    run([film], tmp_path / "whole", SHORT_TILES)
+    run([film], tmp_path / "part", SHORT_TILES, frames=(30, 50))
+    whole = [line.split()[-1] for line in framemd5(tmp_path / "whole", "a")]
+    part = [line.split()[-1] for line in framemd5(tmp_path / "part", "a")]
+    assert part == whole[30:50]
+
+
+def test_another_plans_deliverable_is_refused_unless_told(run: Run, film: Path, tmp_path: Path) -> None:
+    run([film], tmp_path, "chain: []")
+    before = tree(tmp_path / "a")
+    result, _ = run([film], tmp_path, SHORT_TILES)
+    assert [o.status for o in result.outcomes] == ["refused"]
+    assert "--overwrite" in (result.outcomes[0].reason or "")
+    assert tree(tmp_path / "a") == before
+    assert not (tmp_path / "quarantine").exists()
+    result, _ = run([film], tmp_path, SHORT_TILES, overwrite=True)
+    assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
+    assert verify([str(tmp_path)]).ok
+
+
+def test_bad_reels_end_in_quarantine_and_the_others_go_on(run: Run, film: Path, tmp_path: Path) -> None:
+    films = tmp_path / "in"
+    films.mkdir()
+    data = film.read_bytes()
+    (films / "b-truncated.mkv").write_bytes(data[: len(data) * 2 // 3])
+    (films / "c-empty.mkv").write_bytes(b"")
+    (films / "d-text.mkv").write_text("this is no film\n" * 100)
+    (films / "z-good.mkv").write_bytes(data)
+    (films / "a-good.mkv").write_bytes(data)
+    given = [films, films / "e-missing.mkv"]
+    result, _ = run(given, tmp_path / "out", "chain: []\n" + SHORT_TILES)
+    ended = {o.name: o.status for o in result.outcomes}
+    bad = ["b-truncated", "c-empty", "d-text", "e-missing"]
+    assert ended == {**dict.fromkeys(bad, "quarantined"), "a-good": "done", "z-good": "done"}
+    for name in bad:
+        record = json.loads((tmp_path / "out" / "quarantine" / f"{name}.json").read_text())
+        assert record["reel"] == name
+        assert f"{name}.mkv" in record["message"]
+        assert record["todo"]
+        assert "\n" not in record["message"]
+    assert verify([str(tmp_path / "out")]).ok is False  # it tells of the quarantined ones
+    # Mended, the reel is tried again and its record goes.
+    (films / "c-empty.mkv").write_bytes(data)
+    result, _ = run(given, tmp_path / "out", "chain: []\n" + SHORT_TILES)
+    assert {o.name: o.status for o in result.outcomes}["c-empty"] == "done"
+    assert not (tmp_path / "out" / "quarantine" / "c-empty.json").exists()
+
+
+def test_damage_midway_names_its_frame(run: Run, film: Path, tmp_path: Path) -> None:
+    from tests.reel.films import damage, packet_spans
+
+    bad = tmp_path / "bad.mkv"
+    bad.write_bytes(film.read_bytes())
+    position, size = packet_spans(bad)[37]
+    damage(bad, position + size // 2)
+    result, _ = run([bad], tmp_path / "out", "chain: []\n" + SHORT_TILES)
+    record = json.loads((tmp_path / "out" / "quarantine" / "bad.json").read_text())
+    assert (record["frame"], record["tile"], record["tries"]) == (37, 4, 2)
+    assert [o.status for o in result.outcomes] == ["quarantined"]
+
+
+def test_several_deliverables_come_from_one_restoration(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "c.mkv"
+    make_film(source, pixel_format_name="yuv420p", frames=20)
+    text = """
+chain: []
+deliver: {outputs: [{codec: ffv1}, {name: proxy, codec: h264}]}
+tiles: {frames: 8}
+"""
+    run([source], tmp_path / "out", text)
+    assert len(decoded(tmp_path / "out" / "c" / "c.mkv")) == len(decoded(tmp_path / "out" / "c" / "c.proxy.mp4")) == 20
+    assert verify([str(tmp_path / "out")]).ok
