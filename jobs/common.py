@@ -16,7 +16,8 @@ from pipeline.spec import Spec, parse
 from pipeline.storage import sources, store
 from pipeline.types import NetInfo
 
-DEFAULT_CONFIG = "archive"
+Sources = tuple[tuple[str, str], ...]
+"""(uri, reel name) of every reel, in order."""
 _MAX_CONFIG_BYTES = 1 << 20
 _WIDE = 200
 """Columns of a table that no terminal bounds."""
@@ -52,22 +53,27 @@ def load_spec(config: str, overrides: Sequence[str] = ()) -> Spec:
         raise ConfigError("a config is UTF-8 text, this is not", where=config) from None
 
 
-def find_sources(given: Sequence[str], shard: str | None = None) -> tuple[tuple[str, str], ...]:
+def find_sources(given: Sequence[str], *, out: str | None = None, shard: str | None = None) -> Sources:
     """(uri, reel name) of every reel of a call; with ``shard`` i/n only every n-th, from the i-th (from 1).
 
-    Raises CallError where there is none.
+    What lies below ``out`` is no source. Raises CallError where there is no film.
     """
-    found = sources.expand(given)
-    if not found:
-        raise CallError(
-            "no film was found there", where=" ".join(given), todo="Give a film, a folder of films or a glob"
-        )
+    try:
+        found = [(_absolute(uri), name) for uri, name in sources.expand(given, out=out)]
+    except StorageError as error:
+        raise CallError(error.what, where=error.where, todo=error.todo) from None
     if shard is None:
         return tuple(found)
     i, _, n = shard.partition("/")
     if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise CallError(f"got {shard!r}, wanted i/n with 1 ≤ i ≤ n", where="--shard")
     return tuple(found[int(i) - 1 :: int(n)])
+
+
+def _absolute(uri: str) -> str:
+    """The same file for every process; the file's own name stays, should it be a link."""
+    local = store.local_path(uri)
+    return str(local.parent.resolve() / local.name) if local is not None else uri
 
 
 def find_nets(spec: Spec) -> Mapping[str, NetInfo]:

@@ -28,7 +28,7 @@ def make_job(
     spec = load_spec(config, overrides)
     local = store.local_path(out)
     return Job(
-        sources=find_sources(sources, shard),
+        sources=find_sources(sources, out=out, shard=shard),
         # Workers have folders of their own: a relative path would mean another place to each.
         out=str(Path(local).resolve()) if local is not None else out,
         spec=spec,

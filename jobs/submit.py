@@ -35,7 +35,7 @@ def submit(
     for uri in (*sources, out):
         if store.local_path(uri) is not None and not uri.startswith(("/", "file:")):
             raise CallError("a relative path means another place on the cluster", where=uri, todo="Give a URI")
-    find_sources(sources, shard)  # a collision of names or a missing film is told here, not in the night
+    find_sources(sources, out=out, shard=shard)  # a collision of names or a missing film is told here, not in the night
     said = canonical([list(sources), out, spec.canonical(), frames, overwrite, shard])
     job_id = "reelmend-" + hashlib.sha256(said.encode()).hexdigest()[:16]
     kept = store.join(out, ".work", ".jobs", f"{job_id}.yaml")

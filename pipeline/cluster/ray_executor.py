@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import steps, tasks
 from pipeline.cluster.capacity import Capacity, capacity
@@ -51,8 +52,10 @@ class _Held:
     work: Any
     plan: Any
     index: Any
-    tiles: Sequence[Tile]
-    tile_ids: Sequence[str]
+    tiles: Sequence[Tile] = ()
+    tile_ids: Sequence[str] = ()
+    staged: bool = False
+    """Nodes may hold a copy of the source."""
 
 
 class RayExecutor:
@@ -71,6 +74,7 @@ class RayExecutor:
         self._decode = ray.remote(tasks.decode).options(**options, scheduling_strategy="SPREAD")
         self._encode = ray.remote(tasks.encode).options(**options)
         self._publish = ray.remote(tasks.publish).options(**options)
+        self._unstage = ray.remote(tasks.unstage).options(num_cpus=0, max_retries=0)
         self._tickets = 0
         self._pending: dict[Any, _Pending] = {}
         self._undecided: list[_Undecided] = []
@@ -84,7 +88,7 @@ class RayExecutor:
     def prepare(self, reel: int) -> Ticket:
         refs = self._prepare.remote(self._job_ref, reel, self.room.nodes, self._code)
         head, work, plan, index = refs
-        self._held[reel] = _Held(work, plan, index, (), ())
+        self._held[reel] = _Held(work, plan, index)
         return self._hand_out("prepare", reel, (head,))
 
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
@@ -133,9 +137,8 @@ class RayExecutor:
         except Exception as error:  # noqa: BLE001 - whatever a step raised is sorted by kind and told
             return self._broke(pending, error)
         if pending.step == "prepare":
-            summary, tiles, tile_ids = value
-            self._held[pending.reel] = replace_tiles(self._held[pending.reel], tiles, tile_ids)
-            value = summary
+            held = self._held[pending.reel]
+            value, held.tiles, held.tile_ids, held.staged = value
         return [Success(pending.ticket, value)]
 
     def _broke(self, pending: _Pending, error: BaseException) -> list[Success | Failure]:
@@ -187,13 +190,14 @@ class RayExecutor:
         self._undecided = [u for u in self._undecided if u.pending.ticket != ticket]
 
     def drop(self, reel: int) -> None:
-        self._held.pop(reel, None)
+        held = self._held.pop(reel, None)
+        if held is not None and held.staged:
+            for node in self._nodes:
+                # Every node may have copied the source. Soft: where the node is gone, so is its copy.
+                self._unstage.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)).remote(
+                    held.work
+                )
 
     def close(self) -> None:
         """Stop the restorers; tasks under way end with the connection."""
         self.pool.close()
-
-
-def replace_tiles(held: _Held, tiles: Sequence[Tile], tile_ids: Sequence[str]) -> _Held:
-    """The refs of a reel with its tiles, now that they are known."""
-    return replace(held, tiles=tiles, tile_ids=tile_ids)

@@ -138,11 +138,17 @@ def _staged(work: ReelWork) -> Path | None:
     if not work.stage:
         return None
     try:
-        return store.stage(work.plan.reel.uri, scratch_root(work.spec) / "sources")
+        return store.stage(work.plan.reel.uri, scratch_root(work.spec))
     except ScratchFullError:
         if work.spec.cluster.stage == "always":
             raise
         return None  # `auto`: range reads do as well, only slower
+
+
+def unstage(work: ReelWork) -> None:
+    """Remove this node's copy of the source."""
+    if work.stage:
+        store.unstage(work.plan.reel.uri, scratch_root(work.spec))
 
 
 def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:

@@ -20,8 +20,8 @@ _STAGE_ABOVE = 0.5
 """Share of a source that a node expects to read, above which it copies the whole once."""
 
 
-Head = tuple[PlanSummary, Sequence[Tile], Sequence[str]]
-"""What the driver fetches of a prepared reel: a summary, its tiles and their ids."""
+Head = tuple[PlanSummary, Sequence[Tile], Sequence[str], bool]
+"""What the driver fetches of a prepared reel: a summary, its tiles, their ids, whether nodes copy the source."""
 
 
 def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Head, ReelWork, Plan, FrameIndex]:
@@ -47,7 +47,7 @@ def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Head, ReelWor
         tile_bytes=plan.tile_bytes,
         published=prepared.published,
     )
-    return (summary, plan.tiles, plan.tile_ids), work, plan, prepared.index
+    return (summary, plan.tiles, plan.tile_ids, work.stage), work, plan, prepared.index
 
 
 def decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str) -> Decoded:
@@ -60,6 +60,11 @@ def encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSum
     """See ``steps.encode_tile``."""
     same_code(code)
     return steps.encode_tile(work, restored, tries)
+
+
+def unstage(work: ReelWork) -> None:
+    """See ``steps.unstage``."""
+    steps.unstage(work)
 
 
 def publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def worker_bytes(
 ) -> int:
     """Upper bound of a restorer's memory: libraries, weights, activations, windows of RGB, and one tile's planes."""
     picture = reel.width * reel.height
-    at_once = min(picture, engine.tile**2) if engine.tile else picture
+    # A spatial tile reads its halo on every side, and begins on a grid of 64 px.
+    at_once = min(picture, (engine.tile + 2 * engine.halo + 63) ** 2) if engine.tile else picture
     weights = sum(nets[p.name].parameter_bytes for p in chain if p.name in nets)
     activations = max((nets[p.name].activation_bytes_px for p in chain if p.name in nets), default=0.0)
     windows = sum(2 * p.radius + 1 + engine.batch for p in chain) + 4

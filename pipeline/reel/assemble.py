@@ -1,0 +1,262 @@
+"""Segments, one behind the other, into the deliverable's container, with everything else that the source held.
+
+Nothing is decoded or encoded here: packets go over as they are, and only their times are set. The file is then read
+again and every packet of every stream is held against what was written. Memory does not grow with the pictures: a
+packet or two of each stream, and 16 bytes of record for each packet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition, Stream
+
+from pipeline.errors import VerifyError
+from pipeline.reel import carry, logs, matroska
+from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
+from pipeline.reel.joined import REORDER, Joined
+from pipeline.reel.source import open_source
+from pipeline.reel.timecode import timecode_at
+from pipeline.reel.trace import PictureTrace, StreamTrace, Trace, check
+from pipeline.reel.writing import CONTAINER_OPTIONS, ReadingError, nearest, writing
+from pipeline.spec import Output
+from pipeline.types import FrameIndex, Reel, Sha256
+
+_MOST_TIMESCALE = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedStream:
+    """One of the source's other streams as it stands in the deliverable."""
+
+    index: int
+    """In the source."""
+    kind: str
+    codec: str
+    packets: int
+    sha256: Sha256
+    """Over its packets' bytes, one behind the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What a deliverable holds, all of it read again and found right."""
+
+    frames: int
+    bytes: int
+    streams: tuple[CarriedStream, ...]
+    left_out: tuple[str, ...]
+    """One sentence for each thing of the source that the container cannot carry, or not as it was."""
+
+
+def assemble(
+    reel: Reel,
+    index: FrameIndex,
+    first: int,
+    last: int,
+    output: Output,
+    segments: Iterator[Path],
+    path: Path,
+    *,
+    local: Path | None = None,
+) -> Assembled:
+    """Write the deliverable of frames ``[first, last)`` to ``path`` and verify it.
+
+    ``segments`` are files of ``encode_segment`` in order; each is read to its end and closed before the next is asked
+    for. ``local`` is a copy of the source on this machine. The picture's times are those of ``output_pts``; every other
+    stream keeps its distance to the picture. An excerpt carries what sounds or begins within its time. Two calls give
+    the same bytes. mp4 files have their index in front.
+
+    Raises VerifyError where segments do not fit together or the file does not hold what was written; SourceError where
+    the source's other streams cannot be read; ScratchFullError where the disk is full. Nothing is left at ``path``
+    then.
+    """
+    logs.install()
+    container = CONTAINER[output.codec]
+    with writing(path), Joined(segments, reel, output) as joined:
+        with open_source(reel.uri, local=local, stream=reel.stream) as source:
+            carried, left_out = carry.choose(reel, source.container, joined.template, container, whole=first == 0)
+        # Opened anew, because choosing has read the start of it.
+        with open_source(reel.uri, local=local, stream=reel.stream) as source:
+            mux = _Mux(reel, index, first, last, output, source.container)
+            try:
+                with writing(path):
+                    mux.write(joined, carried, path)
+            except ReadingError as error:
+                # The source's fault, not the deliverable's: ``open_source`` knows what to say.
+                raise error.cause from None
+        if mux.edits:
+            matroska.edit_tracks(path, mux.edits)
+        check(path, mux.traces)
+        left_out += _lost_tags(path, mux.tags)
+        streams = [
+            CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
+            for c in carried
+            if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
+        ]
+        return Assembled(last - first, path.stat().st_size, tuple(streams), tuple(left_out))
+
+
+class _Mux:
+    """One deliverable being written."""
+
+    def __init__(self, reel: Reel, index: FrameIndex, first: int, last: int, output: Output, source: InputContainer):
+        self._reel, self._output, self._source = reel, output, source
+        self._first, self._last = first, last
+        self._base, self._ticks = output_pts(index, reel, first, last, output)
+        self._rate = index.rate if index.constant else None
+        self._shift = time_shift(index, first, output)
+        begin = index.time(first) if first > 0 else None
+        end = index.time(last) if last < len(index) else None
+        self._span: carry.Span = (begin, end)
+        self.tags = carry.useful_tags(dict(reel.tags))
+        self.traces: dict[int, Trace] = {}
+        """Stream of the deliverable → what was written of it."""
+        self.place: dict[int, int] = {}
+        """Stream of the source → stream of the deliverable."""
+        self.edits: dict[int, matroska.TrackEdit] = {}
+
+    def write(self, joined: Joined, carried: Sequence[carry.Carried], path: Path) -> None:
+        """Write the file, picture and other streams interleaved by time."""
+        with av.open(str(path), "w", CONTAINER[self._output.codec], container_options=self._options(carried)) as out:
+            picture = self._picture(out, joined.template)
+            streams = {c.index: self._other(out, c) for c in carried}
+            out.metadata.update(self.tags)
+            out.set_chapters(self._chapters())
+            out.start_encoding()
+            if picture.time_base != self._base:
+                raise VerifyError(f"the muxer counts in {picture.time_base} s, expected {self._base}", where=str(path))
+            others = carry.pieces(self._reel.uri, self._source, carried, self._span)
+            waiting = next(others, None)
+            for packet, time in self._pictures(joined, picture):
+                while waiting is not None and waiting.start - self._shift <= time:
+                    self._put(out, streams[waiting.carried.index], waiting)
+                    waiting = next(others, None)
+                out.mux(packet)
+            while waiting is not None:
+                self._put(out, streams[waiting.carried.index], waiting)
+                waiting = next(others, None)
+
+    def _options(self, carried: Sequence[carry.Carried]) -> dict[str, str]:
+        # Packets come in their right order already: FFmpeg need not hold any back to sort them.
+        options = dict(CONTAINER_OPTIONS) | {"max_interleave_delta": "1"}
+        if self._output.codec == "ffv1":
+            return options
+        # Edit lists, which hold the start of every track, count in this: so that none is rounded.
+        rates = [self._source.streams[c.index].codec_context for c in carried]
+        scale = self._base.denominator
+        for rate in (getattr(c, "sample_rate", None) for c in rates):
+            if rate and math.lcm(scale, rate) <= _MOST_TIMESCALE:
+                scale = math.lcm(scale, rate)
+        options["movie_timescale"] = str(scale)
+        if self._output.codec == "h264":
+            options["movflags"] = "+faststart"
+        return options
+
+    def _picture(self, out: OutputContainer, template: Stream) -> Any:
+        reel, source = self._reel, self._source.streams[self._reel.stream]
+        stream: Any = out.add_stream_from_template(template, opaque=True)
+        stream.time_base = self._base
+        stream.codec_context.framerate = self._rate or Fraction(0)
+        if reel.sample_aspect > 0:
+            stream.codec_context.sample_aspect_ratio = reel.sample_aspect
+        stream.metadata.update(carry.useful_tags(source.metadata))
+        stream.disposition = source.disposition & ~Disposition.attached_pic
+        timecode = timecode_at(reel.timecode, self._first, reel.rate)
+        if timecode is not None:
+            stream.metadata["timecode"] = timecode
+        if self._output.codec == "ffv1" and reel.sample_aspect not in (0, 1):
+            title = stream.metadata.get("title", "")
+            stream.metadata["title"] = title + matroska.RESERVE
+            self.edits[1] = matroska.TrackEdit(title, reel.sample_aspect, reel.width, reel.height)
+        self.traces[stream.index] = PictureTrace(self._ticks, self._first)
+        return stream
+
+    def _other(self, out: OutputContainer, one: carry.Carried) -> Stream:
+        source = self._source.streams[one.index]
+        stream = carry.add(out, source, one)
+        self.place[one.index] = stream.index
+        if stream.type != "attachment":
+            self.traces[stream.index] = carry.trace_of(source, one)
+        if one.delay:
+            # FFmpeg numbers Matroska's tracks from 1, in the order of the streams; attachments come last.
+            title = carry.useful_tags(source.metadata).get("title")
+            self.edits[stream.index + 1] = matroska.TrackEdit(title, delay=one.delay)
+        return stream
+
+    def _chapters(self) -> list[Any]:
+        """The chapters that lie in the span, cut to it."""
+        begin, end = self._span
+        kept = []
+        for chapter in self._source.chapters():
+            tick = chapter["time_base"] or Fraction(1)
+            start, stop = chapter["start"] * tick, max(chapter["end"], chapter["start"]) * tick
+            if (end is not None and start >= end) or (begin is not None and stop <= begin):
+                continue
+            start = start if begin is None else max(start, begin)
+            stop = stop if end is None else min(stop, end)
+            ticks = {k: nearest((t - self._shift) / tick) for k, t in (("start", start), ("end", stop))}
+            kept.append(chapter | ticks)
+        return kept
+
+    def _pictures(self, joined: Joined, stream: Any) -> Iterator[tuple[Any, Fraction]]:
+        """The picture's packets with their times set, and the time by which each is interleaved."""
+        count, reorder = len(self._ticks), REORDER[self._output.codec]
+        seen = np.zeros(count, bool)
+        frame = int(np.median(np.diff(self._ticks))) if count > 1 else max(1, nearest(1 / self._reel.rate / self._base))
+        for place, one in enumerate(joined.packets()):
+            if one.frame >= count or seen[one.frame]:
+                found = "twice" if one.frame < count else f"beyond the {count} that are wanted"
+                raise VerifyError(
+                    f"the segments hold a frame {found}", where=self._reel.uri, frame=self._first + one.frame
+                )
+            seen[one.frame] = True
+            pts = int(self._ticks[one.frame])
+            dts = (
+                int(self._ticks[place - reorder])
+                if place >= reorder
+                else int(self._ticks[0]) - (reorder - place) * frame
+            )
+            packet = one.packet
+            packet.stream, packet.time_base = stream, self._base
+            packet.pts, packet.dts = pts, dts
+            packet.duration = int(self._ticks[one.frame + 1]) - pts if one.frame + 1 < count else frame
+            self.traces[stream.index].add(packet, pts)
+            yield packet, dts * self._base
+        if not seen.all():
+            missing = int(np.flatnonzero(~seen)[0])
+            raise VerifyError(
+                f"the segments hold {int(seen.sum())} frames, {count} were expected",
+                where=self._reel.uri,
+                frame=self._first + missing,
+            )
+
+    def _put(self, out: OutputContainer, stream: Stream, piece: carry.Piece) -> None:
+        packet, tick = piece.packet, stream.time_base or Fraction(1, 1000)
+        # How far a packet's order runs ahead of its time, for further pictures with B-frames.
+        ahead = None if packet.dts is None else (packet.pts - packet.dts) * packet.time_base
+        pts = nearest((piece.start - self._shift) / tick)
+        self.traces[stream.index].add(piece.payload, pts)
+        # The muxer of Matroska is not told of the run-up, so it does not add it to the times itself.
+        later = nearest(piece.carried.delay / tick)
+        packet.pts = pts + later
+        packet.dts = None if ahead is None else nearest((piece.start - ahead - self._shift) / tick) + later
+        packet.duration = nearest(piece.lasts / tick)
+        packet.stream, packet.time_base = stream, tick
+        out.mux(packet)
+
+
+def _lost_tags(path: Path, tags: Mapping[str, str]) -> list[str]:
+    """A sentence on the film's tags that the container did not take."""
+    with av.open(str(path), metadata_errors="replace") as container:
+        kept = {k.casefold() for k in container.metadata}
+    lost = sorted(k for k in tags if k.casefold() not in kept)
+    return [f"The tags {', '.join(lost)} are left out, {path.suffix[1:]} does not know them"] if lost else []

@@ -1,0 +1,150 @@
+"""What a reel is, from its headers."""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+
+from av.audio.codeccontext import AudioCodecContext
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from pipeline import spec
+from pipeline.errors import MissingError, SourceError
+from pipeline.reel import colour, logs, rates, whole
+from pipeline.reel.formats import pixel_format
+from pipeline.reel.source import MAX_EXTRADATA, MAX_SIDE, TRY_OTHER_COPY, Source, open_source
+from pipeline.storage import store
+from pipeline.types import Colour, OtherStream, PixelFormat, Reel
+
+_FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+_MAX_TAGS = 256
+_MAX_TAG = 16 << 10
+
+
+def probe(uri: str, name: str, say: spec.Source) -> Reel:
+    """Read a source's headers: streams, exact rate, size, pixel format, colour, timecode, other streams.
+
+    ``name`` becomes the reel's name. ``say`` fills in what the source does not say. Raises SourceError where there is
+    no picture that can be restored exactly, StorageError where the store says no.
+    """
+    try:
+        about = store.stat(uri)
+    except MissingError as error:
+        raise SourceError(error.what, where=uri, todo=error.todo or "Check the name") from None
+    with open_source(uri) as source:
+        if source.size != about.bytes:
+            raise SourceError(
+                f"the file changed while it was looked at: {about.bytes} bytes, then {source.size}",
+                where=uri,
+                todo="Run again when nothing writes to it any more",
+            )
+        whole.check_length(source)
+        stream = source.stream
+        fmt = _format(source)
+        ident = hashlib.sha256(f"{about.uri}\n{about.bytes}\n{about.version}".encode(errors="surrogateescape"))
+        return Reel(
+            name=name,
+            uri=uri,
+            source_id=ident.hexdigest(),
+            bytes=about.bytes,
+            container=source.container.format.name,
+            stream=stream.index,
+            codec=stream.codec_context.name,
+            width=stream.width,
+            height=stream.height,
+            format=fmt,
+            rate=_rate(source, say),
+            time_base=stream.time_base or Fraction(1, 1000),
+            sample_aspect=stream.sample_aspect_ratio or Fraction(1),
+            colour=_colour(source, fmt, say),
+            field_order=_FIELD_ORDERS.get(stream.codec_context.field_order, "unknown"),
+            timecode=_timecode(source),
+            others=tuple(_other(s) for s in source.container.streams if s.index != stream.index),
+            tags=tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(source.container.metadata.items())[:_MAX_TAGS]),
+        )
+
+
+def _format(source: Source) -> PixelFormat:
+    """The picture's format, once its header is believable."""
+    stream, uri = source.stream, source.uri
+    context = stream.codec_context
+    if context is None:
+        raise SourceError("FFmpeg has no decoder for the picture", where=uri, todo="Convert it to FFV1 first")
+    if not context.pix_fmt or stream.width < 1 or stream.height < 1:
+        raise SourceError(
+            f"the header of the {context.name} picture is incomplete: size {stream.width}x{stream.height}, "
+            f"pixel format {context.pix_fmt or 'unknown'}",
+            where=uri,
+            todo=TRY_OTHER_COPY,
+        )
+    if max(stream.width, stream.height) > MAX_SIDE:
+        raise SourceError(
+            f"the picture is {stream.width}x{stream.height}; at most {MAX_SIDE} px a side are read", where=uri
+        )
+    if len(context.extradata or b"") > MAX_EXTRADATA:
+        raise SourceError(
+            f"the codec's header has {len(context.extradata or b'')} bytes; at most {MAX_EXTRADATA} are read", where=uri
+        )
+    try:
+        return pixel_format(context.pix_fmt)
+    except SourceError as error:
+        raise SourceError(error.what, where=uri, todo=error.todo) from None
+
+
+def header_rates(stream: VideoStream) -> list[Fraction]:
+    """Frame rates that the headers claim and that are believable, the likeliest first."""
+    claimed = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    believable = [r for r in claimed if r and rates.SLOWEST <= r <= rates.FASTEST]
+    found = [rates.snap(r) for r in believable] + believable
+    return list(dict.fromkeys(found))
+
+
+def _rate(source: Source, say: spec.Source) -> Fraction:
+    if say.rate is not None:
+        return Fraction(say.rate)
+    claimed = header_rates(source.stream)
+    if not claimed:
+        raise SourceError(
+            "the container names no frame rate", where=source.uri, todo="Say it in the config: source.rate, e.g. 18"
+        )
+    return claimed[0]
+
+
+def _colour(source: Source, fmt: PixelFormat, say: spec.Source) -> Colour:
+    context = source.stream.codec_context
+    try:
+        return colour.resolve(
+            fmt,
+            matrix=colour.matrix_name(context.colorspace),
+            range_=colour.range_name(context.color_range),
+            primaries=colour.primaries_name(context.color_primaries),
+            transfer=colour.transfer_name(context.color_trc),
+            location=colour.chroma_location(logs.describe(source.container), source.stream.index, fmt.name),
+            height=source.stream.height,
+            say=say,
+        )
+    except SourceError as error:
+        raise SourceError(error.what, where=source.uri, todo=error.todo) from None
+
+
+def _timecode(source: Source) -> str | None:
+    """The first frame's timecode, from the picture stream, the container, or a timecode track."""
+    tracks = [source.stream, *(s for s in source.container.streams if s.type == "data")]
+    told = [source.stream.metadata, source.container.metadata, *(s.metadata for s in tracks[1:])]
+    return next((m["timecode"][:32] for m in told if m.get("timecode")), None)
+
+
+def _other(stream: Stream) -> OtherStream:
+    context = stream.codec_context
+    codec = context.name if context is not None else getattr(stream, "name", None) or "unknown"
+    detail = [codec]
+    if isinstance(context, AudioCodecContext):
+        detail += [f"{context.sample_rate} Hz", context.layout.name]
+    elif isinstance(context, VideoCodecContext):
+        detail += [f"{context.width}x{context.height}"]
+        detail += ["cover picture"] if stream.disposition & Disposition.attached_pic else []
+    elif stream.type == "attachment":
+        detail += [stream.metadata.get("filename", "")]
+    return OtherStream(stream.index, stream.type, codec, stream.language, " ".join(d for d in detail if d)[:200])

@@ -1,0 +1,208 @@
+"""The passes, over one tile of film.
+
+A stream: frames go in one after the other, each pass holds the window that it needs and no more, and what leaves the
+last pass is put on the source's planes at once. So memory is bounded by the windows, not by the tile's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline import spec
+from pipeline.restore.colour import Converter
+from pipeline.restore.engine import settle
+from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass
+from pipeline.restore.windows import needed
+from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, PixelFormat, Tile
+
+Planes = tuple[Tensor, ...]
+Observer = Callable[[int, Planes, Planes, Tensor, Tensor], None]
+"""(number, planes before, planes after, RGB before, RGB after): planes (h, w[, samples]), RGB (3, H, W) float32, all on
+the device and not to be written into. Where no pass touched the frame, before and after are the same objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    number: int
+    rgb: Tensor
+    flags: frozenset[str] = frozenset()
+
+
+class Restorer:
+    """The chain of a job on one device: nets are loaded once, then any number of tiles are restored."""
+
+    flags: dict[int, list[str]]
+    """Of the last run: frame number → its flags, sorted; every frame that the run gave is there."""
+
+    def __init__(
+        self,
+        chain: Sequence[PassPlan],
+        engine: spec.Engine,
+        nets: Mapping[str, NetInfo],
+        device: str,
+        *,
+        factories: Mapping[str, Factory] = FACTORIES,
+    ):
+        """nets: pass name → its weights. device: ``cpu`` or ``cuda:0``.
+
+        Fixes this process's torch settings (``engine.settle``). Raises WeightsError where weights cannot be had.
+        """
+        self.device = torch.device(device)
+        settle(engine, self.device)
+        bench = Bench(engine, nets, self.device)
+        self._passes = [(plan, factories[plan.kind](plan, bench)) for plan in chain]
+        for plan, built in self._passes:
+            if plan.radius != built.radius:
+                raise ValueError(f"pass {plan.name!r} is planned with radius {plan.radius}, but needs {built.radius}")
+        self._converters: dict[tuple[PixelFormat, Colour], Converter] = {}
+        self.flags = {}
+
+    @torch.inference_mode()
+    def run(
+        self,
+        frames: Frames,
+        tile: Tile,
+        cuts: NDArray[np.bool_],
+        parameters: Callable[[int], FrameParameters],
+        colour: Colour,
+        observe: Observer,
+    ) -> Frames:
+        """Restore one tile.
+
+        frames: ``[tile.read_first, tile.read_last)``. cuts: (len(frames),), the picture changes before that frame; the
+        first entry is not asked. parameters: of a frame by its number. Returns ``[tile.restore_first, tile.last)`` in
+        new arrays; ``observe`` is called once for each of those, in order. A frame is the same whatever tile it lies
+        in.
+        """
+        self._check(frames, tile, cuts)
+        for _, built in self._passes:
+            built.reset()
+        key = (frames.format, colour)
+        converter = self._converters.setdefault(key, Converter(frames.format, colour, self.device))
+        wanted = range(tile.restore_first, tile.last)
+        values = {n: parameters(n) for n in range(tile.read_first, tile.read_last)}
+
+        # Backwards through the chain: what the last pass must give, what it reads for that, what is read for those.
+        asked: Collection[int] = wanted
+        reads: list[dict[int, tuple[int, ...]]] = []
+        for plan, _ in reversed(self._passes):
+
+            def active(n: int, name: str = plan.name) -> bool:
+                return values[n][name].get("strength", 1.0) != 0.0
+
+            reads.insert(0, needed(asked, plan.radius, active, frames.first, cuts))
+            asked = {m for window in reads[0].values() for m in window}
+
+        sources: dict[int, tuple[Planes, Tensor]] = {}
+        stream = _pictures(frames, sorted(asked), converter, wanted, sources)
+        for (plan, built), windows in zip(self._passes, reads, strict=True):
+            stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows})
+
+        out = _blank(frames, len(wanted), self.device)
+        self.flags = {}
+        for picture in stream:
+            n = picture.number
+            before, rgb_before = sources.pop(n)
+            after = before
+            if picture.rgb is not rgb_before:
+                changed = converter.delta(rgb_before[None], picture.rgb[None], [p[None] for p in before])
+                after = tuple(p[0] for p in changed)
+            for whole, plane in zip(out, after, strict=True):
+                whole[n - tile.restore_first].copy_(plane, non_blocking=True)
+            observe(n, before, after, rgb_before, picture.rgb)
+            self.flags[n] = sorted(picture.flags)
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        span = frames.span(tile.restore_first, tile.last)
+        return Frames(tuple(p.numpy() for p in out), frames.format, span.first, span.pts)
+
+    def _check(self, frames: Frames, tile: Tile, cuts: NDArray[np.bool_]) -> None:
+        """A tile that holds too little would give other pictures than its neighbours, silently."""
+        reach = sum(plan.radius for plan, _ in self._passes)
+        if (frames.first, frames.last) != (tile.read_first, tile.read_last):
+            raise ValueError(
+                f"the frames {frames.first}:{frames.last} are not what tile {tile.number} reads: "
+                f"{tile.read_first}:{tile.read_last}"
+            )
+        if len(cuts) != len(frames):
+            raise ValueError(f"{len(cuts)} cuts for {len(frames)} frames")
+        if tile.head < reach and tile.read_first > 0:
+            raise ValueError(
+                f"tile {tile.number} reads {tile.head} frames before those to restore; the chain needs {reach}"
+            )
+
+
+def _pictures(
+    frames: Frames,
+    numbers: Sequence[int],
+    converter: Converter,
+    wanted: range,
+    sources: dict[int, tuple[Planes, Tensor]],
+) -> Iterator[_Picture]:
+    """The source's frames as RGB; those that will be given are kept in ``sources`` until they are."""
+    for n in numbers:
+        planes = converter.upload(frames.frame(n))
+        rgb = converter.to_rgb([p[None] for p in planes])[0]
+        if n in wanted:
+            sources[n] = (planes, rgb)
+        yield _Picture(n, rgb)
+
+
+def _pass(
+    stream: Iterator[_Picture],
+    treatment: Pass,
+    reads: Mapping[int, tuple[int, ...]],
+    parameters: Mapping[int, Mapping[str, float]],
+) -> Iterator[_Picture]:
+    """The frames ``reads`` asks for, restored. ``stream`` gives every frame that they read, in order."""
+    # Frame → the oldest frame that it or a later one reads. A frame that is handed through reads less than the next.
+    oldest: dict[int, int] = {}
+    least = 1 << 62
+    for n in sorted(reads, reverse=True):
+        oldest[n] = least = min(least, *reads[n])
+    held: dict[int, _Picture] = {}
+    for _, group in groupby(sorted(reads), key=lambda n: n // treatment.group):
+        numbers = list(group)
+        for n in [n for n in held if n < oldest[numbers[0]]]:
+            del held[n]
+        newest = max(max(reads[n]) for n in numbers)
+        while newest not in held:
+            picture = next(stream)
+            held[picture.number] = picture
+        yield from _restored(numbers, treatment, held, reads, parameters)
+
+
+def _restored(
+    numbers: Sequence[int],
+    treatment: Pass,
+    held: Mapping[int, _Picture],
+    reads: Mapping[int, tuple[int, ...]],
+    parameters: Mapping[int, Mapping[str, float]],
+) -> Iterator[_Picture]:
+    """One group of frames."""
+    strengths = {n: parameters[n].get("strength", 1.0) for n in numbers}
+    jobs = [Job(n, tuple(held[m].rgb for m in reads[n]), parameters[n]) for n in numbers if strengths[n] != 0.0]
+    found = {job.number: r for job, r in zip(jobs, treatment.restore(jobs), strict=True)} if jobs else {}
+    for n in numbers:
+        if n not in found:
+            yield held[n]
+            continue
+        source, rgb = held[n].rgb, found[n].rgb
+        if strengths[n] != 1.0:
+            rgb = source + strengths[n] * (rgb - source)
+        # A frame carries the flags of all that it was made from.
+        flags = found[n].flags.union(*(held[m].flags for m in reads[n]))
+        yield _Picture(n, rgb, flags)
+
+
+def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:
+    """Host memory for the restored planes, pinned where they come from a GPU."""
+    dtype = torch.uint8 if frames.format.depth <= 8 else torch.uint16
+    return [torch.empty((count, *p.shape[1:]), dtype=dtype, pin_memory=device.type == "cuda") for p in frames.planes]

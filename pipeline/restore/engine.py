@@ -1,0 +1,181 @@
+"""A net on a device: number format, spatial tiles, batches of one shape, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import spec
+from pipeline.errors import ReelmendError
+from pipeline.types import NetInfo
+
+MEMORY_LADDER = "memory-ladder"
+"""Flag of a frame that did not fit the device as the spec says and was computed in smaller spatial tiles."""
+
+_LADDER = (1024, 512)
+"""Sides in px of the spatial tiles that are tried, in this order, when a call does not fit."""
+_GRID = 64
+"""Spatial tiles begin at multiples of this many px, so that a net that halves its maps up to six times sees the same
+grid."""
+
+# <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def settle(engine: spec.Engine, device: torch.device | str) -> None:
+    """Make this process compute the same way every time: what a worker does once, before its first frame.
+
+    No kernel is chosen by timing, no float32 product goes through a shorter format, and on a CPU sums are split over
+    the spec's number of threads.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(engine.cpu_threads)
+        _keep_memory()
+
+
+def _keep_memory() -> None:
+    """Let glibc keep the memory of freed feature maps for the next ones.
+
+    By default every block above 32 MiB is mapped afresh, and the kernel clears its pages at each call: nearly half of
+    the time of a small net at 640x480. A net's blocks have the same sizes in every call, so kept memory does not grow.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1)):
+            libc.mallopt(option, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One spatial tile along one axis, in px."""
+
+    first: int
+    last: int
+    """What a call reads, ``[first, last)``."""
+    keep_first: int
+    keep_last: int
+    """What it gives."""
+
+
+def spans(size: int, tile: int | None, halo: int) -> list[Span]:
+    """An axis of ``size`` px in spatial tiles that are all equally long and begin at multiples of 64 px.
+
+    tile: px that a tile away from the ends gives; None: the whole axis. halo: px that it reads at least beyond what it
+    gives, save at the picture's ends. A tile at an end gives the halo there too; one may be up to 63 px longer than
+    ``tile + 2 · halo``, so that the last one ends where the picture does.
+    """
+    if tile is None or size <= tile + 2 * halo:
+        return [Span(0, size, 0, size)]
+    side = tile + 2 * halo
+    side += (size - side) % _GRID
+    starts = [*range(0, size - side, tile), size - side]
+    edges = [0, *(s + halo for s in starts[1:]), size]
+    return [Span(s, s + side, edges[i], edges[i + 1]) for i, s in enumerate(starts)]
+
+
+class NetEngine:
+    """Runs one net. Takes the module over: it is moved, cast and set to evaluation.
+
+    The module takes a float32 stack (B, 3·(2r+1), H, W), RGB of the frames t−r … t+r, and gives the frame t restored,
+    (B, 3, H, W). In ``fast`` its weights are bfloat16; it must then carry its features in the weights' dtype and its
+    picture in the input's, float32.
+    """
+
+    def __init__(self, module: nn.Module, info: NetInfo, engine: spec.Engine, device: torch.device | str):
+        self.info = info
+        self.device = torch.device(device)
+        dtype = torch.bfloat16 if engine.precision == "fast" else torch.float32
+        module = module.to(device=self.device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = module.eval().requires_grad_(False)
+        self._engine = engine
+        self._tile = engine.tile
+
+    @property
+    def flags(self) -> frozenset[str]:
+        """Flags of the frames of the last call."""
+        return frozenset() if self._tile == self._engine.tile else frozenset((MEMORY_LADDER,))
+
+    def reset(self) -> None:
+        """Begin again with the spec's spatial tile: another tile of film may find more memory free."""
+        self._tile = self._engine.tile
+
+    @torch.inference_mode()
+    def __call__(self, stack: Tensor) -> Tensor:
+        """(B, C, H, W) float32 on the device → (B, 3, H, W) float32; any B ≥ 1.
+
+        The net is always called with the spec's batch, whatever B is: a call of another shape may round otherwise. When
+        the device's memory runs out, smaller spatial tiles are tried until ``reset``. Raises ReelmendError where even
+        the smallest do not fit.
+        """
+        _, c, h, w = stack.shape
+        wanted = 3 * (2 * self.info.radius + 1)
+        if stack.dtype != torch.float32 or c != wanted:
+            raise ValueError(f"the stack is {c} channels of {stack.dtype}; {self.info.name} takes {wanted} of float32")
+        while True:
+            try:
+                return self._batches(stack)
+            except torch.OutOfMemoryError:
+                smaller = self._smaller(h, w)
+            # Outside of the handler: the error holds the frames whose tensors are in the way.
+            if smaller is None:
+                raise ReelmendError(
+                    f"the net {self.info.name} finds no memory on {self.device} for {self._engine.batch} picture(s) of "
+                    f"{w}x{h}{f' in spatial tiles of {self._tile} px' if self._tile else ''}",
+                    todo="Lower engine.batch or engine.tile, take a smaller net, or say cluster.use_gpu: never",
+                )
+            self._tile = smaller
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _smaller(self, h: int, w: int) -> int | None:
+        """The next step of the ladder that makes a call smaller."""
+        now = self._call_area(h, w, self._tile)
+        return next((t for t in _LADDER if self._call_area(h, w, t) < now), None)
+
+    def _call_area(self, h: int, w: int, tile: int | None) -> int:
+        y, x = spans(h, tile, self._engine.halo)[0], spans(w, tile, self._engine.halo)[0]
+        return (y.last - y.first) * (x.last - x.first)
+
+    def _batches(self, stack: Tensor) -> Tensor:
+        size = self._engine.batch
+        if len(stack) == size:
+            return self._tiles(stack)
+        parts = []
+        for at in range(0, len(stack), size):
+            part = stack[at : at + size]
+            n = len(part)
+            if n < size:
+                part = torch.cat((part, part[-1:].expand(size - n, -1, -1, -1)))
+            parts.append(self._tiles(part)[:n])
+        return torch.cat(parts)
+
+    def _tiles(self, stack: Tensor) -> Tensor:
+        b, _, h, w = stack.shape
+        rows, columns = (spans(n, self._tile, self._engine.halo) for n in (h, w))
+        if len(rows) == len(columns) == 1:
+            return self._call(stack)
+        out = torch.empty((b, 3, h, w), dtype=torch.float32, device=stack.device)
+        for y in rows:
+            for x in columns:
+                part = self._call(stack[..., y.first : y.last, x.first : x.last].contiguous())
+                out[..., y.keep_first : y.keep_last, x.keep_first : x.keep_last] = part[
+                    ...,
+                    y.keep_first - y.first : y.keep_last - y.first,
+                    x.keep_first - x.first : x.keep_last - x.first,
+                ]
+        return out
+
+    def _call(self, stack: Tensor) -> Tensor:
+        out: Tensor = self._module(stack)
+        wanted = (len(stack), 3, *stack.shape[2:])
+        if out.shape != wanted or out.dtype != torch.float32:
+            raise ValueError(f"{self.info.name} gave {tuple(out.shape)} {out.dtype}; wanted is {wanted} float32")
+        return out

@@ -1,0 +1,64 @@
+"""What a pass of the chain is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline import spec
+from pipeline.types import NetInfo, PassPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One frame that a pass is to restore."""
+
+    number: int
+    window: tuple[Tensor, ...]
+    """The 2·radius + 1 pictures around the frame, it in the middle; each (3, H, W) float32 RGB on the device. Shared
+    with other jobs and with the frame's own source: never to be written into."""
+    parameters: Mapping[str, float]
+    """This frame's values of what may change from frame to frame. ``strength`` is the chain's business, not the
+    pass's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a pass made of a frame."""
+
+    rgb: Tensor
+    """(3, H, W) float32."""
+    flags: frozenset[str] = frozenset()
+
+
+class Pass(Protocol):
+    """A treatment: a pure function of each job's pictures and parameters, whatever else is asked for in the same
+    call."""
+
+    radius: int
+    """Frames that it needs on each side."""
+    group: int
+    """Frames it works on at once: the chain hands it those whose number divided by ``group`` is the same."""
+
+    def reset(self) -> None:
+        """Called before every tile of film."""
+
+    def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+        """One result a job, in the same order. All jobs are of one group, in rising order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a pass may be built from, beside its own plan."""
+
+    engine: spec.Engine
+    nets: Mapping[str, NetInfo]
+    """Pass name → its weights."""
+    device: torch.device
+
+
+Factory = Callable[[PassPlan, Bench], Pass]

@@ -1,0 +1,59 @@
+"""A neural network over every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.errors import WeightsError
+from pipeline.restore import weights
+from pipeline.restore.engine import NetEngine
+from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.types import PassPlan
+
+NOT_FINITE = "not-finite"
+"""Flag of a frame that a net answered with infinities or no numbers; it is left as it was."""
+
+
+class NetPass:
+    """Stacks each frame's window on the channels and gives what the net makes of it."""
+
+    def __init__(self, engine: NetEngine, batch: int):
+        self.radius = engine.info.radius
+        self.group = batch
+        self._engine = engine
+
+    @classmethod
+    def build(cls, plan: PassPlan, bench: Bench) -> NetPass:
+        """Loads the net that the plan names. Raises WeightsError where the weights at hand are not the plan's."""
+        info = bench.nets[plan.name]
+        if plan.weights_sha256 != info.sha256:
+            raise WeightsError(
+                f"the pass {plan.name!r} was planned with weights of sha256 {plan.weights_sha256}, "
+                f"this worker has {info.sha256}",
+                where=info.uri,
+                todo="Install the same reelmend and the same weights on every node",
+            )
+        tlc = plan.settings.get("tlc")
+        module = weights.load(info, tlc=(int(tlc[0]), int(tlc[1])) if tlc else False)
+        return cls(NetEngine(module, info, bench.engine, bench.device), bench.engine.batch)
+
+    def reset(self) -> None:
+        self._engine.reset()
+
+    def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+        # A frame has its place in the batch by its number, and free places are filled: so it is computed in the same
+        # place of a call of the same shape, whatever the tile of film around it.
+        by_place = {job.number % self.group: job for job in jobs}
+        places = [by_place.get(i, jobs[0]) for i in range(self.group)]
+        stack = torch.cat([picture for job in places for picture in job.window])
+        out = self._engine(stack.view(self.group, -1, *stack.shape[1:]))
+        found = []
+        for job in jobs:
+            rgb, flags = out[job.number % self.group], self._engine.flags
+            # One infinity or NaN makes the sum one.
+            if not torch.isfinite(rgb.sum()):
+                rgb, flags = job.window[self.radius], flags | {NOT_FINITE}
+            found.append(Restored(rgb, flags))
+        return found

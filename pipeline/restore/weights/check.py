@@ -1,0 +1,83 @@
+"""What ``reelmend nets`` tells of weights."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from pipeline.errors import ReelmendError, WeightsError
+from pipeline.restore.weights import cache, registry, use
+from pipeline.spec import NetPass
+
+_SIDE = 64
+"""px of the square that the forward pass of a check runs on."""
+
+
+def listing() -> list[dict[str, Any]]:
+    """One JSON-able mapping a registry name: name, family, task, frames, licence, restricted, train_size, source (where
+    a person gets it), sha256 and bundled."""
+    return [
+        {
+            "name": e.name,
+            "family": e.config.family,
+            "task": e.task,
+            "frames": 2 * e.config.radius + 1,
+            "licence": e.licence,
+            "restricted": e.restricted,
+            "train_size": list(e.train_size),
+            "source": e.source,
+            "sha256": e.sha256,
+            "bundled": e.file is not None,
+        }
+        for e in registry.entries().values()
+    ]
+
+
+def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
+    """Try weights, by name, path or URI: the hash, every key and value, and one forward pass on noise.
+
+    Gives a JSON-able mapping: name, status (``ok``, ``absent``: a registry name that is not shipped and not in the
+    cache, or ``failed``), reason (what went wrong, else None), licence, restricted, card (Markdown or None), and where
+    the file was read: uri, sha256, family, config, frames, parameters, keys, seconds of the forward pass. A check does
+    not ask whether the licence has been accepted. Raises WeightsError only where the name is unknown.
+    """
+    entry = registry.entries().get(name)
+    report: dict[str, Any] = {
+        "name": name,
+        "status": "failed",
+        "reason": None,
+        "licence": entry.licence if entry else None,
+        "restricted": entry.restricted if entry else None,
+        "card": entry.card if entry else None,
+    }
+    if entry is not None and entry.file is None and (sha256 is None or cache.cached(sha256) is None):
+        return report | {"status": "absent", "reason": f"not shipped; get it from its authors: {entry.source}"}
+    if entry is None and "/" not in name and not name.endswith(use.SUFFIXES):
+        registry.named(name)
+    try:
+        info = use.resolve(NetPass(weights=name, sha256=sha256, accept_licence=True))
+        net = use.load(info)
+        keys, parameters = use.facts(net.config)
+        report |= {
+            "uri": info.uri,
+            "sha256": info.sha256,
+            "family": info.family,
+            "config": dict(info.config),
+            "licence": info.licence,
+            "restricted": info.restricted,
+            "frames": 2 * info.radius + 1,
+            "parameters": parameters,
+            "keys": len(keys),
+        }
+        stack = torch.rand(1, 3 * (2 * info.radius + 1), _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
+        began = time.perf_counter()
+        with torch.inference_mode():
+            out = net(stack)
+        report["seconds"] = time.perf_counter() - began
+        if out.shape != (1, 3, _SIDE, _SIDE) or not bool(torch.isfinite(out).all()):
+            raise WeightsError("a forward pass on noise gives values that are not finite", where=name)
+    except ReelmendError as error:
+        return report | {"reason": str(error)}
+    return report | {"status": "ok"}

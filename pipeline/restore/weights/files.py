@@ -1,0 +1,193 @@
+"""Weights files as they come from outside: ``.safetensors`` and ``.pth``, none of them trusted.
+
+What a file is, its first bytes tell. Nothing is unpickled but tensors and plain containers, sizes are bounded before
+anything is allocated, and every error says what was found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor
+
+from pipeline.errors import WeightsError
+
+_MAX_HEADER = 16 << 20
+"""Bytes of a safetensors header or of a checkpoint's pickle, which hold names and shapes alone."""
+_MAX_ENTRIES = 50_000
+_WRAPPERS = ("params", "state_dict")
+"""Keys under which checkpoints keep their state dict: BasicSR's (NAFNet) and MPRNet's."""
+_PREFIX = "module."
+"""What torch's DataParallel puts before every key."""
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_SAFETENSORS_DTYPES = {"F16", "BF16", "F32", "F64"}
+_LEGACY_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+
+_LOAD_ERRORS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    ImportError,
+    struct.error,
+)
+"""What torch.load may raise on bytes that were made to break it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """An open weights file: keys without wrappers and prefixes."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    tensor: Callable[[str], Tensor]
+    """Key → values as a float32 tensor of its own, checked to be finite. Raises WeightsError."""
+
+
+@contextlib.contextmanager
+def opened(path: Path, where: str) -> Iterator[Contents]:
+    """Open a local weights file. ``where`` is how errors call it. Raises WeightsError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+            size = path.stat().st_size
+    except OSError as error:
+        raise WeightsError(f"cannot be read ({error.strerror or error})", where=where, todo="Check the name") from None
+    is_zip, is_pickle = head[:4] == b"PK\x03\x04", _LEGACY_PICKLE.match(head) is not None
+    if (is_zip or is_pickle) and path.suffix == ".safetensors":
+        # torch.load goes by this suffix, not by what is in the file.
+        raise WeightsError("a PyTorch checkpoint under a safetensors name", where=where, todo="Rename it to .pth")
+    if is_zip:
+        _check_zip(path, where)
+        # Memory-mapped: storages become slices of the file, so none can be larger than what is there.
+        yield _from_checkpoint(_unpickle(path, where, mmap=True), where)
+    elif is_pickle:
+        yield _from_checkpoint(_unpickle(path, where, mmap=False), where)
+    elif len(head) > 8 and head[8:9] == b"{":
+        length = int.from_bytes(head[:8], "little")
+        if length > min(_MAX_HEADER, size - 8):
+            raise WeightsError(f"its header claims {length} bytes; the file is damaged", where=where)
+        with _open_safetensors(path, where) as contents:
+            yield contents
+    else:
+        raise WeightsError(
+            f"neither safetensors nor a PyTorch checkpoint ({size} bytes that begin with {head[:8]!r})",
+            where=where,
+            todo="Look into it: sometimes a web page was saved under the file's name",
+        )
+
+
+@contextlib.contextmanager
+def _open_safetensors(path: Path, where: str) -> Iterator[Contents]:
+    try:
+        file = safetensors.safe_open(path, framework="pt", device="cpu")
+        with file as open_file:
+            raw = _strip({key: key for key in open_file.keys()}, where)  # noqa: SIM118 - it is no dict
+            shapes = {}
+            for key, name in raw.items():
+                part = open_file.get_slice(name)
+                if part.get_dtype() not in _SAFETENSORS_DTYPES:
+                    raise WeightsError(f"{key} holds {part.get_dtype()}; weights are floating-point", where=where)
+                shapes[key] = tuple(part.get_shape())
+            yield Contents(shapes, lambda key: _values(open_file.get_tensor(raw[key]), key, where))
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"not a whole safetensors file ({error})", where=where, todo="Get the file again") from None
+
+
+def _from_checkpoint(data: Any, where: str) -> Contents:
+    for wrapper in _WRAPPERS:
+        if isinstance(data, dict) and isinstance(data.get(wrapper), dict):
+            data = data[wrapper]
+            break
+    if not isinstance(data, dict) or not data:
+        raise WeightsError(f"a state dict was expected, this is {type(data).__name__}", where=where)
+    tensors = {}
+    for key, value in _strip(data, where).items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise WeightsError(f"{key[:80]!r} is no plain tensor but {type(value).__name__}", where=where)
+        if value.dtype not in _DTYPES:
+            raise WeightsError(f"{key[:80]!r} holds {value.dtype}; weights are floating-point", where=where)
+        tensors[key] = value.detach()
+    return Contents({k: tuple(t.shape) for k, t in tensors.items()}, lambda key: _values(tensors[key], key, where))
+
+
+def _strip(data: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """The same entries without ``module.`` before their keys."""
+    if len(data) > _MAX_ENTRIES:
+        raise WeightsError(f"it has {len(data)} entries; at most {_MAX_ENTRIES} are read", where=where)
+    for key in data:
+        if not isinstance(key, str):
+            raise WeightsError(f"a state dict's keys are names, this one is {str(key)[:80]!r}", where=where)
+    if data and all(key.startswith(_PREFIX) for key in data):
+        return {key.removeprefix(_PREFIX): value for key, value in data.items()}
+    return dict(data)
+
+
+def _values(tensor: Tensor, key: str, where: str) -> Tensor:
+    try:
+        values = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    except RuntimeError as error:
+        raise WeightsError(f"{key} cannot be read ({error})", where=where) from None
+    if not bool(torch.isfinite(values).all()):
+        raise WeightsError(f"{key} has values that are not finite", where=where, todo="Get the file again")
+    return values
+
+
+def _check_zip(path: Path, where: str) -> None:
+    """Refuse archives that would unfold: PyTorch stores its entries uncompressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise WeightsError(
+            f"not a whole PyTorch checkpoint ({error})", where=where, todo="Get the file again"
+        ) from None
+    if len(entries) > _MAX_ENTRIES:
+        raise WeightsError(f"it has {len(entries)} entries; at most {_MAX_ENTRIES} are read", where=where)
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise WeightsError(
+                f"its entry {entry.filename[:80]!r} is compressed, which PyTorch's own never are; not opened",
+                where=where,
+            )
+        if entry.filename.endswith(".pkl") and entry.file_size > _MAX_HEADER:
+            raise WeightsError(f"its pickle has {entry.file_size} bytes; at most {_MAX_HEADER} are read", where=where)
+
+
+def _unpickle(path: Path, where: str, *, mmap: bool) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats, which are no news to whoever restores a film
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except _LOAD_ERRORS as error:
+        # PyTorch's text tells people to switch the protection off: say what it found instead.
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named or "Unsupported" in str(error):
+            raise WeightsError(
+                "unsafe: it holds more than tensors"
+                + (f" (it names {named[1]})" if named else "")
+                + ", and loading that could run any code; refused",
+                where=where,
+                todo="Ask for a .safetensors, or for the state dict alone: torch.save(net.state_dict(), …)",
+            ) from None
+        raise WeightsError(
+            f"not a whole PyTorch checkpoint ({type(error).__name__}: {str(error)[:200]})",
+            where=where,
+            todo="Get the file again",
+        ) from None

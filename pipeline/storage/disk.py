@@ -1,0 +1,145 @@
+"""Files on a local or mounted disk: whole or not there, and on the disk before they are said to be."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import ScratchFullError, StorageError
+
+_PART = ".reelmend-part-"
+_COPY_BYTES = 8 << 20
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def is_part(name: str) -> bool:
+    """Whether this is the name of a file that is still being written, or was when its writer was killed."""
+    return name.startswith(_PART)
+
+
+@contextlib.contextmanager
+def part_of(final: Path) -> Iterator[Path]:
+    """A name beside ``final`` to write to; whatever is left under it afterwards is removed. Makes the folder."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = final.parent / f"{_PART}{uuid.uuid4().hex}"
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def put(final: Path, write: Callable[[BinaryIO], None], *, once: bool) -> bool:
+    """Write a whole file beside ``final``, flush it to the disk, then give it the name.
+
+    ``once``: only where nothing has the name yet; False where something has.
+    """
+    with part_of(final) as part:
+        with part.open("xb") as file:
+            write(file)
+            flush(file)
+        if once:
+            try:
+                os.link(part, final)
+            except FileExistsError:
+                # Over NFS a link may be made and the answer lost; the repeat then finds our own file there.
+                if not part.samefile(final):
+                    return False
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise StorageError(
+                        f"this disk has no hard links ({error.strerror}), so nothing can be put there once only",
+                        where=str(final),
+                        todo="Put the output on another disk or into object storage",
+                    ) from error
+                raise
+        else:
+            part.replace(final)
+    _flush_folder(final.parent)
+    return True
+
+
+def flush(file: BinaryIO) -> None:
+    """To the disk, not only to the system."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def copy_into(source: Path) -> Callable[[BinaryIO], None]:
+    """A writer for ``put``: the bytes of another file."""
+
+    def write(file: BinaryIO) -> None:
+        with source.open("rb") as there:
+            shutil.copyfileobj(there, file, _COPY_BYTES)
+
+    return write
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every plain file below a folder, through links too, each folder once. Nothing where there is no such folder."""
+    seen: set[tuple[int, int]] = set()
+    todo = [folder]
+    while todo:
+        here = todo.pop()
+        try:
+            about = here.stat()
+            if (about.st_dev, about.st_ino) in seen or not stat.S_ISDIR(about.st_mode):
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            entries = list(os.scandir(here))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # never there, or gone since its parent was listed
+        for entry in entries:
+            try:
+                info = entry.stat()
+            except FileNotFoundError:
+                continue  # a link to nowhere, or gone meanwhile
+            if stat.S_ISDIR(info.st_mode):
+                todo.append(Path(entry.path))
+            elif stat.S_ISREG(info.st_mode) and not is_part(entry.name):
+                yield Path(entry.path), info
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it; what is not there, or is removed meanwhile, is no error."""
+
+    def failed(_call: object, _path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(info[1], FileNotFoundError):
+            raise info[1]
+
+    shutil.rmtree(folder, onerror=failed)
+
+
+def want_room(folder: Path, size: int) -> None:
+    """Raise ScratchFullError, before anything is written, where ``size`` bytes do not fit on the folder's disk."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise ScratchFullError(
+            f"{size / 2**20:.1f} MiB are wanted here, {free / 2**20:.1f} MiB are free",
+            where=str(folder),
+            todo="Free some, or name another scratch folder",
+        )
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock between processes and threads of one machine. It goes with its holder, however that ends."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _flush_folder(folder: Path) -> None:
+    """A new name is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

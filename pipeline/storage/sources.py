@@ -1,0 +1,205 @@
+"""From what a person names (files, folders, patterns) to reels: a URI and a name each."""
+
+from __future__ import annotations
+
+import glob
+import re
+import unicodedata
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fsspec.utils import glob_translate
+
+from pipeline.errors import CallError, StorageError
+from pipeline.storage import store
+from pipeline.storage.filesystems import Place, place
+
+FILM_SUFFIXES = frozenset({
+    ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gxf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4",
+    ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt", ".rm", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})  # fmt: skip
+"""What counts as a film in a folder, or under a pattern that names no suffix. A file that is named is always taken."""
+
+_MAGIC = re.compile(r"[*?\[]")
+_AT_ONCE = 16
+_RESERVED = ("quarantine", "index.html")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    uri: str
+    parts: tuple[str, ...]
+    """Kind of storage, then the path's parts."""
+    anchor: tuple[str, ...]
+    """The folder that the source named, in the same form: names are told from there, whatever lies in it today."""
+
+
+def expand(sources: Sequence[str], *, out: str | None = None) -> list[tuple[str, str]]:
+    """The reels of a call as ``(uri, name)``, in the order of the sources, each file once.
+
+    A source is a file (taken whatever its suffix, and also where it is not there: that is told later, for that reel
+    alone), a folder (every film below it, hidden ones left out) or a pattern (``*``, ``?``, ``[…]``, ``**``; a folder
+    that it fits stands for the films below). A name that exists is never a pattern. What lies below ``out`` is left
+    out, so that a folder which also holds the output gives its own films only.
+
+    A reel's name is its path below the common folder of the sources, without suffix. CallError, before any work, where
+    two names are one, one would lie inside the other's folder, or a name cannot be one; StorageError where a folder or
+    pattern cannot be listed.
+    """
+    if not sources:
+        raise CallError("no source was named", todo="Name a file, a folder or a pattern")
+    places = [_place(source) for source in sources]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        each = list(pool.map(_expand, places))
+    apart = _parts(_place(out)) if out else None
+    found: dict[str, _Found] = {}
+    for source, files in zip(sources, each, strict=True):
+        files = [f for f in files if not (apart and _is_below(f.parts, apart) and not _is_below(f.anchor, apart))]
+        if not files:
+            raise CallError("no film was found", where=source, todo="Check the name; a folder is searched to any depth")
+        for file in files:
+            found.setdefault(file.uri, file)
+    return _named(list(found.values()))
+
+
+def _place(source: str) -> Place:
+    try:
+        return place(source)
+    except StorageError as error:
+        raise CallError(error.what, where=source or "sources", todo=error.todo) from None
+
+
+def _expand(source: Place) -> list[_Found]:
+    named_folder = source.uri.endswith("/")
+    pattern = _MAGIC.search(source.path) is not None
+    if source.local is None and _MAGIC.search(source.bucket):
+        raise CallError("a pattern cannot stand in a bucket's name", where=source.uri, todo="Name the bucket")
+    plain = [_found(store.absolute(source.uri), _parts(source)[:-1])]
+    try:
+        if not named_folder and store.exists(source.uri):
+            return plain
+        films = _films_below(source.uri, _parts(source))
+    except StorageError as error:
+        # What is wrong with one file is told for its reel alone; storage that cannot be reached ends the call at once.
+        if error.transient or named_folder or pattern:
+            raise
+        return plain
+    if films or (named_folder and not pattern) or (source.local and source.local.is_dir()):
+        return films
+    return _fitting(source) if pattern else plain
+
+
+def _films_below(uri: str, anchor: tuple[str, ...]) -> list[_Found]:
+    found = (_found(s.uri, anchor) for s in store.list_files(uri))
+    return [f for f in found if _is_film(f.parts[-1]) and not _hidden(f.parts[len(anchor) :])]
+
+
+def _fitting(source: Place) -> list[_Found]:
+    """What fits a pattern."""
+    parts = _parts(source)
+    first = next(i for i, part in enumerate(parts) if _MAGIC.search(part))
+    base, rest = parts[:first], parts[first:]
+    suffix = PurePosixPath(rest[-1]).suffix
+    any_suffix = bool(suffix) and not _MAGIC.search(suffix)
+    folders_only = source.uri.endswith("/")
+    if source.local is not None:
+        found: list[_Found] = []
+        for name in sorted(glob.glob(source.path, recursive=True)):  # noqa: PTH207 - the pattern is absolute
+            if Path(name).is_dir():
+                found += _films_below(name, base)
+            elif not folders_only and (any_suffix or _is_film(name)):
+                found.append(_found(name, base))
+        return found
+    try:
+        fits = re.compile(glob_translate("/".join(rest)))
+    except ValueError as error:
+        raise CallError(str(error), where=source.uri, todo="Correct the pattern") from None
+    found = []
+    for file in store.list_files(_uri(source, base)):
+        f = _found(file.uri, base)
+        below = f.parts[first:]
+        if _hidden(below):
+            continue
+        whole = not folders_only and fits.match("/".join(below)) is not None
+        folder = any(fits.match("/".join(below[:n])) for n in range(1, len(below)))
+        if (whole and any_suffix) or ((whole or folder) and _is_film(below[-1])):
+            found.append(f)
+    return found
+
+
+def _named(found: list[_Found]) -> list[tuple[str, str]]:
+    common = found[0].anchor
+    for f in found:
+        same = (i for i, (a, b) in enumerate(zip(common, f.anchor, strict=False)) if a != b)
+        common = common[: next(same, min(len(common), len(f.anchor)))]
+    # Where not even the kind of storage is common, it is no part of a name.
+    start = max(len(common), 1)
+    names: dict[tuple[str, ...], str] = {}
+    for f in found:
+        *folders, file = f.parts[start:]
+        name = (*folders, _stem(file))
+        _check(name, f.uri)
+        if name in names:
+            raise CallError(
+                f"two reels would be called {'/'.join(name)!r}: this and {names[name]}",
+                where=f.uri,
+                todo="Rename one, or restore them into different outputs",
+            )
+        names[name] = f.uri
+    for name, uri in names.items():
+        for n in range(1, len(name)):
+            if name[:n] in names:
+                raise CallError(
+                    f"the reel {'/'.join(name)!r} would lie inside the folder of the reel {'/'.join(name[:n])!r} "
+                    f"({names[name[:n]]})",
+                    where=uri,
+                    todo="Rename one, or restore them into different outputs",
+                )
+    return [(uri, "/".join(name)) for name, uri in names.items()]
+
+
+def _check(name: tuple[str, ...], uri: str) -> None:
+    text = "/".join(name)
+    wrong = None
+    if name[0].startswith("."):
+        wrong = "starts with a dot"
+    elif any(part in ("", ".", "..") for part in name):
+        wrong = "leads out of the output's folder"
+    elif name[0] in _RESERVED:
+        wrong = f"is taken: the output keeps {name[0]!r} for itself"
+    elif any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        wrong = "has a control character, or bytes that are no text"
+    if wrong:
+        raise CallError(f"the reel's name {text!r} {wrong}", where=uri, todo="Rename the source")
+
+
+def _stem(file: str) -> str:
+    """Without the last suffix; a name that is all suffix (``.mkv``) stays."""
+    stem, dot, _ = file.rpartition(".")
+    return stem if dot and stem else file
+
+
+def _found(uri: str, anchor: tuple[str, ...]) -> _Found:
+    return _Found(uri, _parts(place(uri)), anchor)
+
+
+def _parts(where: Place) -> tuple[str, ...]:
+    return (where.protocol, *where.path.strip("/").split("/")) if where.path.strip("/") else (where.protocol,)
+
+
+def _uri(like: Place, parts: tuple[str, ...]) -> str:
+    return f"{like.root}{'' if like.root else '/'}{'/'.join(parts[1:])}"
+
+
+def _is_below(parts: tuple[str, ...], folder: tuple[str, ...]) -> bool:
+    return parts[: len(folder)] == folder
+
+
+def _is_film(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in FILM_SUFFIXES
+
+
+def _hidden(parts: tuple[str, ...]) -> bool:
+    return any(part.startswith(".") for part in parts)

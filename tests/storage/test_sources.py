@@ -1,0 +1,188 @@
+"""What a call's sources mean, and what the reels are called."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import CallError, StorageError
+from pipeline.storage import sources, store
+from tests.s3 import Server
+
+TREE = [
+    "night/a.mkv",
+    "night/b.MOV",
+    "night/b.mov.md5",
+    "night/deep/c [1].mp4",
+    "night/deep/über 2.mkv",
+    "night/.hidden.mkv",
+    "night/.work/x/y.mkv",
+    "day/a.mkv",
+    "notes.txt",
+]
+
+
+@pytest.fixture(params=["disk", "s3"])
+def films(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    base = str(tmp_path / "films") if request.param == "disk" else f"{request.getfixturevalue('s3_folder')}/films"
+    for name in TREE:
+        store.put_bytes(f"{base}/{name}", b"film")
+    return base
+
+
+def _names(found: list[tuple[str, str]]) -> list[str]:
+    return [name for _, name in found]
+
+
+def test_a_folder_is_every_film_below_it(films: str) -> None:
+    for folder in (films, films + "/"):
+        found = sources.expand([folder])
+        assert found == [
+            (f"{films}/day/a.mkv", "day/a"),
+            (f"{films}/night/a.mkv", "night/a"),
+            (f"{films}/night/b.MOV", "night/b"),
+            (f"{films}/night/deep/c [1].mp4", "night/deep/c [1]"),
+            (f"{films}/night/deep/über 2.mkv", "night/deep/über 2"),
+        ]
+
+
+def test_files_keep_their_order_and_lose_what_is_common(films: str) -> None:
+    some = [f"{films}/night/deep/über 2.mkv", f"{films}/night/a.mkv", f"{films}/night/a.mkv"]
+    assert sources.expand(some) == [(some[0], "deep/über 2"), (some[1], "a")]
+    assert _names(sources.expand([f"{films}/night/deep/c [1].mp4"])) == ["c [1]"]
+    assert _names(sources.expand([f"{films}/notes.txt"])) == ["notes"], "what is named is taken, whatever its suffix"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("night/*.mkv", ["a"]),
+        ("night/?.*", ["a", "b"]),
+        ("*/a.mkv", ["day/a", "night/a"]),
+        ("**/*.mp4", ["night/deep/c [1]"]),
+        ("[dn]*/a.mkv", ["day/a", "night/a"]),
+        ("n*", ["night/a", "night/b", "night/deep/c [1]", "night/deep/über 2"]),
+        ("night/*/", ["deep/c [1]", "deep/über 2"]),
+        ("night/b*.md5", ["b.mov"]),
+        ("night/deep/c [1].mp4", ["c [1]"]),
+        ("night/deep/*über*", ["über 2"]),
+    ],
+)
+def test_patterns(films: str, pattern: str, names: list[str]) -> None:
+    assert _names(sources.expand([f"{films}/{pattern}"])) == names
+
+
+def test_a_name_does_not_change_when_the_folder_fills(films: str) -> None:
+    assert _names(sources.expand([f"{films}/night/deep/"])) == ["c [1]", "über 2"]
+    store.put_bytes(f"{films}/lone/sub/x.mkv", b"film")
+    assert _names(sources.expand([f"{films}/lone"])) == ["sub/x"]
+    assert _names(sources.expand([f"{films}/lone/*/x.mkv"])) == ["sub/x"]
+
+
+def test_what_is_not_there_is_listed_and_told_later(films: str) -> None:
+    assert sources.expand([f"{films}/gone.mkv", f"{films}/night/a.mkv"]) == [
+        (f"{films}/gone.mkv", "gone"),
+        (f"{films}/night/a.mkv", "night/a"),
+    ]
+    for nothing in (f"{films}/gone/", f"{films}/*.mkv"):
+        with pytest.raises(CallError, match="no film was found") as caught:
+            sources.expand([f"{films}/night/a.mkv", nothing])
+        assert nothing in str(caught.value)
+
+
+def test_the_output_below_the_sources_is_no_source(films: str) -> None:
+    store.put_bytes(f"{films}/out/a/a.mkv", b"restored")
+    names = _names(sources.expand([films], out=f"{films}/out/"))
+    assert "out/a/a" not in names
+    assert "night/a" in names
+    assert _names(sources.expand([f"{films}/out/a/a.mkv"], out=f"{films}/out")) == ["a"], "unless it is named"
+
+
+def test_different_storages_have_nothing_in_common(s3_folder: str, tmp_path: Path) -> None:
+    store.put_bytes(f"{s3_folder}/a.mkv", b"film")
+    (tmp_path / "b.mkv").write_bytes(b"film")
+    found = sources.expand([f"{s3_folder}/a.mkv", str(tmp_path / "b.mkv")])
+    assert _names(found) == [f"{s3_folder[5:]}/a", f"{str(tmp_path)[1:]}/b"]
+
+
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b.mkv").write_bytes(b"film")
+    monkeypatch.chdir(tmp_path)
+    assert sources.expand(["b.mkv"]) == [(str(tmp_path / "b.mkv"), "b")]
+    assert sources.expand(["./b.mkv", f"file://{tmp_path}/b.mkv"]) == [(str(tmp_path / "b.mkv"), "b")]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["x/a.mkv", "x/a.mov"], "two reels would be called 'a'"),
+        (["x/a.mkv", "x/a/b.mkv"], "would lie inside the folder of the reel 'a'"),
+        (["quarantine.mkv"], "is taken"),
+        (["x/quarantine/a.mkv", "x/b.mkv"], "is taken"),
+        (["index.html.mkv"], "is taken"),
+        ([".hidden.mkv"], "starts with a dot"),
+        ([".mkv"], "starts with a dot"),
+        (["x/../../a.mkv", "b.mkv"], "leads out"),
+        (["a\nb.mkv"], "control character"),
+        (["a\udcff.mkv"], "control character"),
+    ],
+)
+def test_names_that_cannot_be_end_the_call(tmp_path: Path, names: list[str], why: str) -> None:
+    with pytest.raises(CallError, match=why) as caught:
+        sources.expand([f"{tmp_path}/{name}" for name in names])
+    assert "\n" not in str(caught.value)
+    assert caught.value.todo
+
+
+def test_an_empty_call_or_name() -> None:
+    with pytest.raises(CallError, match="no source"):
+        sources.expand([])
+    with pytest.raises(CallError, match="empty name"):
+        sources.expand([""])
+
+
+def test_patterns_that_cannot_be(s3: Server) -> None:
+    with pytest.raises(CallError, match="bucket's name"):
+        sources.expand(["s3://fil*/a.mkv"])
+    with pytest.raises(CallError, match=r"\*\*"):
+        sources.expand(["s3://films/a**b/c.mkv"])
+
+
+def test_buckets_that_are_not_there(s3: Server) -> None:
+    assert _names(sources.expand(["s3://nowhere/a.mkv"])) == ["a"], "told later, for this reel alone"
+    for listing in ("s3://nowhere/", "s3://nowhere/*.mkv"):
+        with pytest.raises(StorageError, match="no such bucket"):
+            sources.expand([listing])
+
+
+def test_storage_that_cannot_be_reached_ends_the_call_soon(hasty: None, nobody_there: None) -> None:
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="trying again did not help"):
+        sources.expand([f"s3://films/{n}.mkv" for n in range(20)])
+    assert time.monotonic() - began < 10
+
+
+PART = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\*?["), min_size=1, max_size=8)
+PATH = st.lists(PART.filter(lambda p: p.strip(".") == p), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(PATH, min_size=1, max_size=6, unique=True))
+def test_names_are_told_apart_or_refused(paths: list[str]) -> None:
+    uris = [f"/nowhere/films/{p}.mkv" for p in paths]
+    try:
+        found = sources.expand(uris)
+    except CallError:
+        return
+    names = _names(found)
+    assert [u for u, _ in found] == uris
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert not name.startswith((".", "/", "quarantine/"))
+        assert not any(other.startswith(name + "/") for other in names)
+    roots = {os.path.normpath(u.removesuffix(".mkv").removesuffix(n)) for u, n in found}
+    assert len(roots) == 1, "one common folder"
