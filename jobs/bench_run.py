@@ -65,7 +65,8 @@ class Run:
     @property
     def idle_share(self) -> float:
         """Share of the restorers' time, each from its first tile's start to its last one's end, that none computed."""
-        spans = [s.working[1] - s.working[0] for s in self.watch.of("restorer") if s.working]
+        # Each end is seen half a look late or early.
+        spans = [s.working[1] - s.working[0] + self.watch.every_s for s in self.watch.of("restorer") if s.working]
         computed = sum(r.seconds["restore"] for r in self.records)
         return max(0.0, 1 - computed / sum(spans)) if sum(spans) else 0.0
 

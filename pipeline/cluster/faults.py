@@ -48,7 +48,7 @@ def classify(error: BaseException) -> tuple[Kind, BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else ""
+    return str(error).strip().splitlines()[0][:300].rstrip(".") if str(error).strip() else ""
 
 
 def _place(error: ray_errors.RayTaskError) -> str:

@@ -74,7 +74,7 @@ class RayExecutor:
         self._decode = ray.remote(tasks.decode).options(**options, scheduling_strategy="SPREAD")
         self._encode = ray.remote(tasks.encode).options(**options)
         self._publish = ray.remote(tasks.publish).options(**options)
-        self._unstage = ray.remote(tasks.unstage).options(num_cpus=0, max_retries=0)
+        self._unstage = ray.remote(num_cpus=0, max_retries=0)(tasks.unstage)
         self._tickets = 0
         self._pending: dict[Any, _Pending] = {}
         self._undecided: list[_Undecided] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,14 @@ from pipeline.errors import CallError
 
 # Before Ray is imported: it reads these once. No usage reports leave an archive's network.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Every failure is told once, in our words; Ray would print a traceback for each ref that is let go of with one.
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 
+_KNOCK_S = 5.0
+"""Seconds that a cluster's head may take to accept a connection."""
 _SHUTDOWN_S = 1.5
 """Seconds that Ray may take to go down after a stop; then the process ends without it, and its children with it."""
 
@@ -30,9 +35,11 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _knock(address)
     try:
         ray.init(
-            address=None if address == "local" else address,
+            # Said outright: without an address Ray joins a cluster that happens to run on this machine.
+            address=address,
             include_dashboard=False if address == "local" else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -50,6 +57,21 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         _shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens: Ray itself goes on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise CallError(
+            f"nobody answers there: {error}",
+            where=f"--address {address}",
+            todo="Check the address, and that `ray start --head` runs there",
+        ) from None
 
 
 def _shutdown() -> None:

@@ -97,6 +97,10 @@ def assemble(
             matroska.edit_tracks(path, mux.edits)
         check(path, mux.traces)
         left_out += _lost_tags(path, mux.tags)
+        left_out += [
+            f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
+            for place, count in mux.moved.items()
+        ]
         streams = [
             CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
             for c in carried
@@ -123,6 +127,9 @@ class _Mux:
         self.place: dict[int, int] = {}
         """Stream of the source → stream of the deliverable."""
         self.edits: dict[int, matroska.TrackEdit] = {}
+        self.moved: dict[int, int] = {}
+        """Stream of the source → how many of its packets went back in time."""
+        self._last_dts: dict[int, int] = {}
 
     def write(self, joined: Joined, carried: Sequence[carry.Carried], path: Path) -> None:
         """Write the file, picture and other streams interleaved by time."""
@@ -244,14 +251,28 @@ class _Mux:
         # How far a packet's order runs ahead of its time, for further pictures with B-frames.
         ahead = None if packet.dts is None else (packet.pts - packet.dts) * packet.time_base
         pts = nearest((piece.start - self._shift) / tick)
-        self.traces[stream.index].add(piece.payload, pts)
         # The muxer of Matroska is not told of the run-up, so it does not add it to the times itself.
         later = nearest(piece.carried.delay / tick)
         packet.pts = pts + later
         packet.dts = None if ahead is None else nearest((piece.start - ahead - self._shift) / tick) + later
         packet.duration = nearest(piece.lasts / tick)
         packet.stream, packet.time_base = stream, tick
+        self.traces[stream.index].add(piece.payload, self._forward(packet, piece.carried) - later)
         out.mux(packet)
+
+    def _forward(self, packet: Any, one: carry.Carried) -> int:
+        """Set a packet that goes back in time, which no muxer takes, behind the one before it. Returns its pts."""
+        if packet.dts is not None:
+            last = self._last_dts.get(one.index)
+            least = (
+                packet.dts if last is None else last + (self._output.codec != "ffv1" and one.said.kind != "subtitle")
+            )
+            if packet.dts < least:
+                if packet.dts < least - 1:
+                    self.moved[one.index] = self.moved.get(one.index, 0) + 1
+                packet.pts, packet.dts = max(packet.pts, least), least
+            self._last_dts[one.index] = packet.dts
+        return int(packet.pts)
 
 
 def _lost_tags(path: Path, tags: Mapping[str, str]) -> list[str]:

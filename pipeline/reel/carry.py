@@ -37,7 +37,8 @@ _OF_THE_FILE = re.compile(
 _PCM_BITS = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:[lb]e)?|(alaw|mulaw))")
 _UNSAID_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _FLAC_HEADER = 34
-_LOOK_FOR_FIRST = 2000
+# Enough for the first packets of many tracks; more would read far into a film whose second track starts late.
+_LOOK_FOR_FIRST = 100
 _SLACK = Fraction(10)
 """Seconds by which streams of a file may lie apart from each other, for reading an excerpt of it."""
 

@@ -133,7 +133,9 @@ def _timecode(source: Source) -> str | None:
     """The first frame's timecode, from the picture stream, the container, or a timecode track."""
     tracks = [source.stream, *(s for s in source.container.streams if s.type == "data")]
     told = [source.stream.metadata, source.container.metadata, *(s.metadata for s in tracks[1:])]
-    return next((m["timecode"][:32] for m in told if m.get("timecode")), None)
+    # Matroska's tags come in capitals.
+    said = (m.get(name) for m in told for name in ("timecode", "TIMECODE"))
+    return next((text[:32] for text in said if text), None)
 
 
 def _other(stream: Stream) -> OtherStream:

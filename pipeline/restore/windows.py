@@ -12,8 +12,9 @@ def window(number: int, radius: int, first: int, cuts: NDArray[np.bool_]) -> tup
     """The 2·radius + 1 frames, in time order, that stand for ``number - radius … number + radius``.
 
     The frames ``[first, first + len(cuts))`` are at hand; cuts[i] says that a shot begins at frame ``first + i``. No
-    frame beyond a cut is given. A missing frame is replaced by its mirror image at the shot's border, which is not
-    repeated (… 2 1 | 0 1 2 …); where the shot is too short for that, by the nearest frame.
+    frame beyond a cut is given. A missing frame is replaced by the nearest one of the shot (… 0 0 | 0 1 2 …). Not by its
+    mirror image: a shot's first frame would then see the same neighbours on both sides, which agree with each other
+    against it wherever something moves, and a net takes moving limbs for dirt.
     """
     # Only the part of the shot inside the window counts, so the answer does not depend on how much more is at hand.
     low = high = number
@@ -21,12 +22,7 @@ def window(number: int, radius: int, first: int, cuts: NDArray[np.bool_]) -> tup
         low -= 1
     while high < min(first + len(cuts) - 1, number + radius) and not cuts[high + 1 - first]:
         high += 1
-
-    def inside(n: int) -> int:
-        mirrored = 2 * low - n if n < low else 2 * high - n if n > high else n
-        return mirrored if low <= mirrored <= high else min(max(n, low), high)
-
-    return tuple(inside(n) for n in range(number - radius, number + radius + 1))
+    return tuple(min(max(n, low), high) for n in range(number - radius, number + radius + 1))
 
 
 def needed(

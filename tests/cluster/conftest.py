@@ -22,7 +22,7 @@ from pipeline.cluster.run import RunResult, run_job
 from pipeline.cluster.work import Job
 from pipeline.spec import parse
 from pipeline.storage import sources
-from tests.reel.films import make_film
+from tests.reel.films import ARCHIVE, make_film
 from tests.s3 import Server
 
 STORE_BYTES = 200 << 20
@@ -79,7 +79,7 @@ def command(cluster: Cluster, tmp_path: Path) -> Callable[..., subprocess.Popen[
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """72 frames of 64×48 with PCM sound."""
     path = tmp_path_factory.mktemp("films") / "a.mkv"
-    make_film(path, pixel_format_name="gray", frames=72, audio="pcm_s16le")
+    make_film(path, pixel_format_name="gray", frames=72, audio="pcm_s16le", options=ARCHIVE)
     return path
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -91,19 +91,21 @@ def test_a_signal_stops_within_3_s_and_keeps_what_is_done(
     assert not (out / "quarantine").exists()
 
 
-def workers(word: str) -> list[psutil.Process]:
-    """Ray's worker processes that run something of that name now."""
+def workers(cluster: Cluster, word: str) -> list[psutil.Process]:
+    """The cluster's worker processes that run something of that name now."""
+    (raylet,) = cluster.head_node.all_processes["raylet"]
     found = []
-    for p in psutil.process_iter(["cmdline", "uids"]):
-        line = " ".join(p.info["cmdline"] or [])
-        if line.startswith("ray::") and word in line and p.info["uids"].real == os.getuid():
-            found.append(p)
+    for p in psutil.Process(raylet.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            line = " ".join(p.cmdline())
+            if line.startswith("ray::") and word in line:
+                found.append(p)
     return found
 
 
 @pytest.mark.parametrize("word", ["RestorerActor", "decode", "encode"])
 def test_kill_9_of_workers_costs_nothing_but_time(
-    run: Run, film: Path, tmp_path: Path, word: str, undisturbed: list[str]
+    run: Run, cluster: Cluster, film: Path, tmp_path: Path, word: str, undisturbed: list[str]
 ) -> None:
     out = tmp_path / "out"
     killed: list[int] = []
@@ -112,7 +114,7 @@ def test_kill_9_of_workers_costs_nothing_but_time(
     def killer() -> None:
         until(lambda: len(records(out)) >= 2 or over.is_set())
         while not over.is_set() and len(killed) < 2:
-            for p in workers(word)[:1]:
+            for p in workers(cluster, word)[:1]:
                 p.kill()
                 killed.append(p.pid)
                 time.sleep(1.5)

@@ -17,6 +17,7 @@ from pipeline.errors import ScratchFullError, SourceError, VerifyError
 from pipeline.reel import encode
 from pipeline.reel.deliver import SUFFIX, deliver_format
 from pipeline.reel.encode import encode_segment
+from pipeline.reel.ffv1 import damaged_slices
 from pipeline.reel.formats import hash_planes, pixel_format, planes_of
 from pipeline.spec import Output
 from pipeline.types import Frames, Reel
@@ -95,8 +96,6 @@ def test_ffv1_is_written_as_archives_keep_it(tmp_path: Path) -> None:
         packets = [p for p in film.demux(video=0) if p.size]
         assert all(p.is_keyframe for p in packets)
         assert film.format.name.startswith("matroska")
-    from pipeline.reel.ffv1 import damaged_slices
-
     assert damaged_slices(bytes(packets[0])) == ([], 16)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -326,6 +327,14 @@ class TestHostile:
         assert weights.check(str(path))["status"] == "failed"
         assert not mark.exists()
 
+    def test_numpy_values_are_named_too(self, tmp_path: Path) -> None:
+        """What careless training scripts leave beside the weights."""
+        path = tmp_path / "a.pth"
+        torch.save({"params": state(TINY), "best": np.float64(30.1)}, path)
+        text = refusal(path)
+        assert "numpy" in text
+        assert "weights_only" not in text
+
     def test_a_bare_pickle(self, tmp_path: Path) -> None:
         path, mark = tmp_path / "a.pth", tmp_path / "mark"
         path.write_bytes(pickle.dumps(Bomb(mark)))
@@ -402,7 +411,7 @@ class TestHostile:
         whole = path.read_bytes()
         for size in (len(whole) - 1, len(whole) // 2, 200, 20):
             path.write_bytes(whole[:size])
-            refusal(path)
+            assert "weights_only" not in refusal(path)
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(data=st.data(), wrapping=st.sampled_from(["plain.pth", "old.pth", "plain.safetensors"]))

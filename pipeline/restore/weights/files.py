@@ -176,18 +176,20 @@ def _unpickle(path: Path, where: str, *, mmap: bool) -> Any:
             warnings.simplefilter("ignore")  # of old formats, which are no news to whoever restores a film
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except _LOAD_ERRORS as error:
-        # PyTorch's text tells people to switch the protection off: say what it found instead.
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if named or "Unsupported" in str(error):
+        # PyTorch's own text tells people to switch the protection off, so only what it found is told.
+        text = str(error)
+        found = re.search(r"WeightsUnpickler error: (.*)", text)
+        told = found[1] if found else text
+        named = re.search(r"GLOBAL ([\w.]+)", told)
+        if named or re.search(r"unsupported class|unrecognized function", told):
             raise WeightsError(
-                "unsafe: it holds more than tensors"
-                + (f" (it names {named[1]})" if named else "")
-                + ", and loading that could run any code; refused",
+                f"unsafe: it holds more than tensors{f' (it names {named[1]})' if named else ''}, and loading that "
+                "could run any code; refused",
                 where=where,
                 todo="Ask for a .safetensors, or for the state dict alone: torch.save(net.state_dict(), …)",
             ) from None
         raise WeightsError(
-            f"not a whole PyTorch checkpoint ({type(error).__name__}: {str(error)[:200]})",
+            f"not a whole PyTorch checkpoint ({type(error).__name__}: {told[:120]})",
             where=where,
             todo="Get the file again",
         ) from None

@@ -60,7 +60,7 @@ def named(name: str) -> Entry:
     if found is None:
         near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
         raise WeightsError(
-            f"there are no weights of this name{f': did you mean {near[0]!r}?' if near else ''}",
+            f"there are no weights of this name{f' (did you mean {near[0]!r}?)' if near else ''}",
             where=name,
             todo=f"Known are {', '.join(names())}; a file is given by its path or URI, ending in .safetensors or .pth",
         )

@@ -1,0 +1,75 @@
+"""How long a run takes to its first tile, and whether restorers wait for frames."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from pathlib import Path
+
+from jobs.bench_film import write_film
+from jobs.bench_report import Figure, Part
+from jobs.bench_run import Run, restore, told
+
+_STEPS = ("decode", "source_hash", "restore", "encode", "upload")
+
+
+def first_tile(folder: Path, *, frames: int = 48, width: int = 640, height: int = 480, times: int = 3) -> Part:
+    """From the command to the first tile in the ledger, and what that time is spent on."""
+    with told(f"make a film of {frames} frames"):
+        film = write_film(folder / "start.mkv", frames=frames, width=width, height=height)
+    runs = [restore(film, folder / f"start-{n}") for n in range(times)]
+    spent = [_spent(run) for run in runs]
+    figures = [
+        Figure(what, f"{statistics.median(s[what] for s in spent):.2f} s")
+        for what in spent[0]
+    ]
+    return Part(
+        name="first-tile",
+        title="Time to the first tile",
+        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with the preset `archive`, from "
+        f"the command to the first tile's record in the ledger. Medians of {times} runs; the steps follow each other.",
+        figures=figures,
+    )
+
+
+def _spent(run: Run) -> dict[str, float]:
+    """What the time to the first record went to, in seconds."""
+    first = min(run.records, key=lambda r: r.finished)
+    recorded = datetime.datetime.fromisoformat(first.finished).timestamp()
+    servers = min(s.first for s in run.watch.of("Ray"))
+    started = run.line(" restorer")
+    steps = {step: first.seconds[step] for step in _STEPS}
+    found = {
+        "from the command to the first tile": recorded - run.began,
+        "Python, its imports, the call's checks": servers - run.began,
+        "Ray's servers": started - servers,
+        "workers, their imports, the nets, the plan": run.handed_out - started,
+        "· of that, until the plan was there": run.planned - started,
+        "the tile: decode": steps["decode"],
+        "the tile: cuts and hashes": steps["source_hash"],
+        "the tile: restore, with its figures": steps["restore"],
+        "the tile: encode, decode again": steps["encode"],
+        "the tile: rows, upload": steps["upload"],
+    }
+    return {**found, "between its steps": recorded - run.handed_out - sum(steps.values())}
+
+
+def restorer_idle(folder: Path, *, frames: int = 480, width: int = 320, height: int = 240) -> Part:
+    """Share of the restorers' time that they do not compute."""
+    with told(f"make a film of {frames} frames"):
+        film = write_film(folder / "idle.mkv", frames=frames, width=width, height=height)
+    run = restore(film, folder / "idle")
+    restorers = [s for s in run.watch.of("restorer") if s.working]
+    computed = sum(r.seconds["restore"] for r in run.records)
+    return Part(
+        name="restorer-idle",
+        title="Restorers that wait",
+        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with the preset `archive`: the time "
+        "of each restorer from its first tile's start to its last one's end, less what the tiles' records say that it "
+        "computed. On CPUs the restorers share the cores with decoding and encoding; that time counts as computing.",
+        figures=[
+            Figure("share of the restorers' time without computing", f"{run.idle_share:.1%}"),
+            Figure(f"computing, {len(restorers)} restorers on {run.records[0].device}", f"{computed:.1f} s"),
+            Figure("tiles", str(len(run.records))),
+        ],
+    )
