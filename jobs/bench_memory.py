@@ -18,24 +18,26 @@ _ROLES: tuple[tuple[Role, str], ...] = (
 _WORKERS: tuple[Role, ...] = ("restorer", "task worker")
 
 
-def memory(folder: Path, *, frames: int = 600, times: int = 10, width: int = 160, height: int = 120) -> Part:
+def memory(
+    folder: Path, *, frames: int = 600, times: int = 10, width: int = 160, height: int = 120, name: str = "memory"
+) -> Part:
     """Peak private memory of every kind of process, for a reel and for one ``times`` as long."""
     peaks = [_peaks(folder, n, width, height) for n in (frames, frames * times)]
     figures = []
-    for role, name in _ROLES:
+    for role, what in _ROLES:
         short, long = peaks[0][role], peaks[1][role]
         growth = long / short - 1
         came = f"{short / 2**20:.1f} → {long / 2**20:.1f} MiB ({growth:+.1%})"
-        figures.append(Figure(name, came, f"≤ +{GOAL:.0%}", growth <= GOAL))
+        figures.append(Figure(what, came, f"≤ +{GOAL:.0%}", growth <= GOAL))
     short, long = peaks[0]["Ray"], peaks[1]["Ray"]
     figures.append(Figure("Ray's own servers, the largest", f"{short / 2**20:.1f} → {long / 2**20:.1f} MiB"))
     return Part(
-        name="memory",
-        title="Memory and a reel's length",
-        how=f"Reels of {frames} and {frames * times} frames of {width}×{height} px in RGB of 10 bit, restored with an empty "
-        "chain, each by a fresh `reelmend restore` with a Ray of its own. Peak of resident less shared memory of each "
-        "process (so without libraries' files and the object store, which is bounded by `cluster.in_flight_gib`), seen 50 "
-        "times a second.",
+        name=name,
+        title="Memory and a reel's length" if name == "memory" else "Memory and a reel's length, quick",
+        how=f"Reels of {frames} and {frames * times} frames of {width}×{height} px in RGB of 10 bit, restored with an "
+        "empty chain, each by a fresh `reelmend restore` with a Ray of its own. Peak of resident less shared memory of "
+        "each process (so without libraries' files and the object store, which `cluster.in_flight_gib` bounds), seen "
+        "50 times a second.",
         figures=figures,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from fractions import Fraction
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.bench_report import Figure, Part, at_most
+from jobs.bench_report import Part, at_most
 from jobs.common import find_nets, load_spec
 from pipeline.plan import make_plan
 from pipeline.spec import ShotOverride, Spec
@@ -32,7 +33,7 @@ def planning(_folder: Path, *, frames: int = 200_000, shots: int = 1000, times: 
     figures = []
     for what, spec, gop in kinds:
         seconds, tiles = _plan(spec, frames, gop, times)
-        figures.append(Figure(f"{what}: {tiles} tiles", **at_most(seconds, GOAL_S, lambda s: f"{s:.2f} s")))
+        figures.append(at_most(f"{what}: {tiles} tiles", seconds, GOAL_S, lambda s: f"{s:.2f} s"))
     hours = frames / float(_RATE) / 3600
     return Part(
         name="planning",
@@ -47,7 +48,7 @@ def _overrides(frames: int, shots: int) -> tuple[ShotOverride, ...]:
     edges = np.linspace(0, frames, shots + 1).astype(int)
     return tuple(
         ShotOverride(frames=f"{a}:{b}", set={"net": {"strength": 0.25 + 0.5 * (n % 2)}})
-        for n, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        for n, (a, b) in enumerate(itertools.pairwise(edges))
     )
 
 

@@ -49,9 +49,9 @@ class Measured:
     """Of the machine before it began: processes that wanted a core, over the last minute."""
 
 
-def at_most(value: float, goal: float, show: Callable[[float], str]) -> dict[str, object]:
-    """The fields of a figure whose goal is not to be exceeded."""
-    return {"came": show(value), "expected": f"≤ {show(goal)}", "met": value <= goal}
+def at_most(what: str, value: float, goal: float, show: Callable[[float], str]) -> Figure:
+    """A figure with a goal that it is not to exceed."""
+    return Figure(what, show(value), f"≤ {show(goal)}", value <= goal)
 
 
 def machine() -> list[tuple[str, str]]:
@@ -97,7 +97,8 @@ def section(measured: Measured) -> str:
             "",
             part.how,
             "",
-            f"`reelmend bench --only {part.name}`, {measured.seconds:.0f} s; load of the machine before: {measured.load:.1f}.",
+            f"`reelmend bench --only {part.name}`: {measured.seconds:.0f} s. "
+            f"Load of the machine before: {measured.load:.1f}.",
             "",
             *table(("figure", "came", "goal", ""), rows),
         ]

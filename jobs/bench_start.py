@@ -19,15 +19,13 @@ def first_tile(folder: Path, *, frames: int = 48, width: int = 640, height: int 
         film = write_film(folder / "start.mkv", frames=frames, width=width, height=height)
     runs = [restore(film, folder / f"start-{n}") for n in range(times)]
     spent = [_spent(run) for run in runs]
-    figures = [
-        Figure(what, f"{statistics.median(s[what] for s in spent):.2f} s")
-        for what in spent[0]
-    ]
+    figures = [Figure(what, f"{statistics.median(s[what] for s in spent):.2f} s") for what in spent[0]]
     return Part(
         name="first-tile",
         title="Time to the first tile",
-        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with the preset `archive`, from "
-        f"the command to the first tile's record in the ledger. Medians of {times} runs; the steps follow each other.",
+        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with the preset `archive`, "
+        f"from the command to the first tile's record in the ledger. Medians of {times} runs; the steps "
+        "follow each other.",
         figures=figures,
     )
 
@@ -64,9 +62,10 @@ def restorer_idle(folder: Path, *, frames: int = 480, width: int = 320, height: 
     return Part(
         name="restorer-idle",
         title="Restorers that wait",
-        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with the preset `archive`: the time "
-        "of each restorer from its first tile's start to its last one's end, less what the tiles' records say that it "
-        "computed. On CPUs the restorers share the cores with decoding and encoding; that time counts as computing.",
+        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with the preset `archive`: "
+        "the time of each restorer from its first tile's start to its last one's end, less what the tiles' records say "
+        "that it computed. On CPUs the restorers share the cores with decoding and encoding; that time counts as "
+        "computing.",
         figures=[
             Figure("share of the restorers' time without computing", f"{run.idle_share:.1%}"),
             Figure(f"computing, {len(restorers)} restorers on {run.records[0].device}", f"{computed:.1f} s"),

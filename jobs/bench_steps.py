@@ -6,10 +6,9 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
-
-import torch
 
 from pipeline.cluster import steps
 from pipeline.cluster.restorer import TileRestorer
@@ -93,21 +92,21 @@ class Alone:
         meter = Meter(reel.format, reel.colour)
         spent = 0.0
         for n in range(tile.first, tile.last):
-            planes = [converter.upload(f.frame(n)) for f in (before, restored.frames)]
-            rgb = [converter.to_rgb([p[None] for p in of])[0] for of in planes]
-            _, seconds = _cpu(lambda n=n, p=planes, rgb=rgb: meter.see(n, p[0], p[1], rgb[0], rgb[1]))
+            source, output = (converter.upload(f.frame(n)) for f in (before, restored.frames))
+            rgb = [converter.to_rgb([p[None] for p in planes])[0] for planes in (source, output)]
+            _, seconds = _cpu(partial(meter.see, n, source, output, *rgb))
             spent += seconds
         _, seconds = _cpu(lambda: meter.figures(tile.first, tile.last, ()))
         return (spent + seconds) * counts(tile)["restored"] / counts(tile)["written"]
 
     def _encode(self, restored: Restored, threads: int) -> dict[str, float]:
         reel, spec = self._plan.reel, self._job.spec
-        _, whole = _cpu(lambda: steps.encode_tile(self._work, restored, 0))
         with steps.scratch(spec) as folder:
             output = spec.deliver.outputs[0]
             path = folder / f"{output.name}{layout.suffix(output)}"
             _, segment = _cpu(lambda: encode_segment([restored.frames], reel, output, path, threads=threads))
             again = self._again(path, threads)
+        _, whole = _cpu(lambda: steps.encode_tile(self._work, restored, 0))
         return {
             "encode": segment - again,
             "decode again, hashes": again,
@@ -138,8 +137,3 @@ def _cpu(call: Callable[[], T]) -> tuple[T, float]:
     began = time.process_time()
     result = call()
     return result, time.process_time() - began
-
-
-def threads_of_torch() -> int:
-    """Threads that torch computes with in this process."""
-    return torch.get_num_threads()

@@ -57,9 +57,10 @@ class Pool:
         """Ref of ``load()`` → restorer."""
         self._actors: dict[int, Any] = {}
         self._ready: set[int] = set()
+        self._retired: set[int] = set()
+        self._target = 0
         self.device = room.device
-        for _ in range(room.restorers):
-            self._start()
+        self.resize(room.restorers)
 
     def _start(self) -> None:
         options: dict[str, Any] = {"num_cpus": self._room.cpus_per_restorer, "scheduling_strategy": "SPREAD"}
@@ -89,7 +90,7 @@ class Pool:
         try:
             self.device = ray.get(ref)
         except ray.exceptions.RayError as error:
-            ray.kill(self._actors.pop(number), no_restart=True)
+            self._kill(number)
             self._failed_starts += 1
             if self._failed_starts >= _FAILED_STARTS:
                 _, told = classify(error)
@@ -98,7 +99,7 @@ class Pool:
                     where="cluster",
                     todo="Check weights, memory and the reelmend version on every node",
                 ) from None
-            self._start()
+            self.resize(self._target)
         else:
             self._failed_starts = 0
             self._ready.add(number)
@@ -106,14 +107,33 @@ class Pool:
     def died(self, number: int) -> None:
         """A restorer is gone: another takes its place as soon as the cluster has room."""
         if number in self._actors:
-            ray.kill(self._actors.pop(number), no_restart=True)
-            self._ready.discard(number)
-            self._start()
+            self._kill(number)
+            self.resize(self._target)
 
-    def grow(self, restorers: int) -> None:
-        """Start more where the cluster has grown."""
-        for _ in range(restorers - len(self._actors)):
+    def resize(self, restorers: int) -> None:
+        """Start or stop restorers until there are so many.
+
+        After a node is lost the rest of the cluster holds fewer: more of them would take the CPUs that decoding and
+        encoding need, and nothing would move.
+        """
+        self._target = restorers
+        while len(self._actors) < restorers:
             self._start()
+        starting = set(self._starting.values())
+        for number in sorted(self._actors, key=lambda n: (n in starting, n), reverse=True):
+            if len(self._actors) <= restorers:
+                return
+            self._kill(number)
+            self._retired.add(number)
+
+    def retired(self, number: int) -> bool:
+        """Whether a restorer was stopped by ``resize``: what failed on it says nothing about its tile."""
+        return number in self._retired
+
+    def _kill(self, number: int) -> None:
+        ray.kill(self._actors.pop(number), no_restart=True)
+        self._ready.discard(number)
+        self._starting = {ref: n for ref, n in self._starting.items() if n != number}
 
     def close(self) -> None:
         """Stop every restorer at once."""

@@ -16,14 +16,16 @@ from pipeline.cluster.executor import Failure, Step, Success, Ticket
 from pipeline.cluster.faults import classify
 from pipeline.cluster.policy import Kind
 from pipeline.cluster.pool import Pool
-from pipeline.cluster.session import alive_nodes
+from pipeline.cluster.session import alive_nodes, answering
 from pipeline.cluster.work import Job
 from pipeline.types import Tile
 
 _LOOK_S = 5.0
 """Seconds between two looks at which nodes are alive."""
-_UNDECIDED_S = 8.0
+_UNDECIDED_S = 30.0
 """A process that died may have died with its node, which a cluster takes seconds to notice: wait so long to know."""
+_SURE_S = 3.0
+"""Seconds after which a crash is one, where every node still answers: a dying machine's raylet may outlive a worker."""
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ class _Pending:
 class _Undecided:
     pending: _Pending
     error: BaseException
-    until: float
+    since: float
 
 
 @dataclass(slots=True)
@@ -64,6 +66,9 @@ class RayExecutor:
     def __init__(self, job: Job):
         self._nodes = alive_nodes()
         self._looked = time.monotonic()
+        self._asked = 0.0
+        self._answered = answering(self._nodes)
+        """Nodes that took a connection from here once; from outside a cluster's network none may."""
         self.room: Capacity = self._capacity(job)
         self._job = job
         self._job_ref = ray.put(job)
@@ -81,7 +86,7 @@ class RayExecutor:
         self._held: dict[int, _Held] = {}
 
     def _capacity(self, job: Job) -> Capacity:
-        return capacity(list(self._nodes.values()), job.spec.cluster, job.spec.engine)
+        return capacity([n.resources for n in self._nodes.values()], job.spec.cluster, job.spec.engine)
 
     # -- steps
 
@@ -142,27 +147,32 @@ class RayExecutor:
         return [Success(pending.ticket, value)]
 
     def _broke(self, pending: _Pending, error: BaseException) -> list[Success | Failure]:
+        kind, told = classify(error)
         if isinstance(error, ray.exceptions.RayActorError):
             self.pool.died(pending.restorer)
-        kind, told = classify(error)
+            self._looked = 0.0
+            kind = Kind.NODE if self.pool.retired(pending.restorer) else kind
         if pending.step == "prepare" and kind is Kind.APPLICATION and steps.is_final(told):
             kind = Kind.FINAL
         if kind is Kind.CRASH and len(pending.nodes) > 1:
-            self._undecided.append(_Undecided(pending, told, time.monotonic() + _UNDECIDED_S))
+            self._undecided.append(_Undecided(pending, told, time.monotonic()))
             return []
         return [Failure(pending.ticket, kind, told)]
 
     def _decide(self) -> list[Success | Failure]:
         """Crashes of which it is known by now whether a node went with them."""
-        if not self._undecided:
+        if not self._undecided or time.monotonic() - self._asked < 1.0:
             return []
+        self._asked = time.monotonic()
         now, alive = time.monotonic(), frozenset(self._nodes)
+        silent = self._answered - answering({n: self._nodes[n] for n in self._answered & alive})
         decided: list[Success | Failure] = []
         still = []
         for u in self._undecided:
-            if u.pending.nodes - alive:
+            sure = now - u.since >= (_SURE_S if u.pending.nodes <= self._answered else _UNDECIDED_S)
+            if u.pending.nodes - alive or u.pending.nodes & silent:
                 decided.append(Failure(u.pending.ticket, Kind.NODE, u.error))
-            elif now >= u.until:
+            elif sure:
                 decided.append(Failure(u.pending.ticket, Kind.CRASH, u.error))
             else:
                 still.append(u)
@@ -176,9 +186,10 @@ class RayExecutor:
         self._looked = now
         nodes = alive_nodes()
         if nodes and nodes.keys() != self._nodes.keys():
+            self._answered |= answering({n: node for n, node in nodes.items() if n not in self._nodes})
             self._nodes = nodes
             self.room = self._capacity(self._job)
-            self.pool.grow(self.room.restorers)
+            self.pool.resize(self.room.restorers)
         self._nodes = nodes or self._nodes
 
     def forget(self, ticket: Ticket) -> None:

@@ -40,7 +40,8 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
         store.list_names(job.out)
     except StorageError as error:
         raise CallError(error.what, where=error.where, todo=error.todo) from None
-    with _signals() as stop, connected(address):
+    # Inside: Ray, too, takes SIGTERM for itself when it connects.
+    with connected(address), _signals() as stop:
         executor = RayExecutor(job)
         listener(RunStarted(len(job.sources), executor.room.restorers, executor.room.device))
         try:

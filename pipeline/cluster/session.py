@@ -6,8 +6,10 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pipeline.errors import CallError
 
@@ -21,6 +23,9 @@ import ray
 
 _KNOCK_S = 5.0
 """Seconds that a cluster's head may take to accept a connection."""
+_ANSWER_S = 1.0
+"""Seconds that a raylet may take to accept a connection."""
+_AT_ONCE = 64
 _SHUTDOWN_S = 1.5
 """Seconds that Ray may take to go down after a stop; then the process ends without it, and its children with it."""
 
@@ -81,6 +86,33 @@ def _shutdown() -> None:
     thread.join(_SHUTDOWN_S)
 
 
-def alive_nodes() -> dict[str, dict[str, float]]:
-    """Node id → resources, of the nodes that are alive."""
-    return {n["NodeID"]: dict(n["Resources"]) for n in ray.nodes() if n["Alive"]}
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster that Ray holds to be alive."""
+
+    resources: Mapping[str, float]
+    door: tuple[str, int]
+    """Host and port that its raylet listens on."""
+
+
+def alive_nodes() -> dict[str, Node]:
+    """Node id → node, of those that Ray holds to be alive. A lost one stands here for up to half a minute."""
+    return {
+        n["NodeID"]: Node(dict(n["Resources"]), (n["NodeManagerAddress"], n["NodeManagerPort"]))
+        for n in ray.nodes()
+        if n["Alive"]
+    }
+
+
+def answering(nodes: Mapping[str, Node]) -> frozenset[str]:
+    """Ids of the nodes whose raylet takes a connection now: known at once, where Ray waits for missed heartbeats."""
+
+    def answers(node: Node) -> bool:
+        try:
+            socket.create_connection(node.door, timeout=_ANSWER_S).close()
+        except OSError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return frozenset(i for i, ok in zip(nodes, pool.map(answers, nodes.values()), strict=True) if ok)

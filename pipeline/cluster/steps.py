@@ -21,6 +21,7 @@ from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
 from pipeline.errors import MissingError, PublishedError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
 from pipeline.publish import layout
+from pipeline.publish.finish import tidy
 from pipeline.publish.state import state
 from pipeline.reel.decode import decode
 from pipeline.reel.encode import encode_segment
@@ -82,6 +83,7 @@ def prepare(job: Job, number: int) -> Prepared:
             todo="Give another --out, or --overwrite to replace it",
         )
     if found.plan_id == plan.id and found.whole:
+        tidy(plan, job.out)  # a run killed after its manifest may have left its work behind
         return Prepared(plan, index, frozenset(range(len(plan.tiles))), published=True)
     ledger = Ledger(layout.work_dir(job.out, name))
     ledger.keep_plan(plan.id, to_json(plan))

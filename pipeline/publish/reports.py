@@ -1,0 +1,199 @@
+"""The reports of one reel, made from the ledger's records and rows alone: the same ones give the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+from pipeline import tables
+from pipeline.errors import VerifyError
+from pipeline.publish import layout
+from pipeline.publish.documents import as_json
+from pipeline.reel import framemd5
+from pipeline.reel.assemble import Assembled
+from pipeline.reel.deliver import output_pts
+from pipeline.reel.formats import pixel_format
+from pipeline.reel.source import open_source
+from pipeline.spec import Output
+from pipeline.storage.ledger import Ledger
+from pipeline.types import FrameIndex, FrameRow, Md5, Plan, Sha256, Tile, TileRecord
+
+Step = Callable[[str, int, int], None]
+"""Told of progress: what is being done, how far it is, and of how many."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """What the rows of all tiles came to."""
+
+    summary: tables.JoinSummary
+    source_md5: list[Md5]
+    output_md5: list[Md5]
+    """A hash a frame, in order."""
+
+
+def join(
+    plan: Plan, records: Sequence[TileRecord], ledger: Ledger, folder: Path, *, at_once: int, notify: Step
+) -> Joined:
+    """Write frames.parquet, shots.parquet and tiles.parquet below ``folder`` (under their names as published).
+
+    Raises VerifyError where a tile's rows are not those of its frames.
+    """
+    (folder / layout.FRAMES).parent.mkdir(parents=True, exist_ok=True)
+    source: list[Md5] = []
+    output: list[Md5] = []
+
+    def seen() -> Iterator[list[FrameRow]]:
+        for n, rows in enumerate(_rows(plan, records, ledger, folder, at_once)):
+            source.extend(r.source_md5 for r in rows)
+            output.extend(r.output_md5 for r in rows)
+            notify("rows", n + 1, len(records))
+            yield rows
+
+    summary = tables.join_rows(folder / layout.FRAMES, seen())
+    tables.write_shots(folder / layout.SHOTS, summary)
+    tables.write_tiles(folder / layout.TILES, records, reel=plan.reel.name)
+    return Joined(summary, source, output)
+
+
+def _rows(
+    plan: Plan, records: Sequence[TileRecord], ledger: Ledger, folder: Path, at_once: int
+) -> Iterator[list[FrameRow]]:
+    """The tiles' rows in order, fetched some tiles ahead: the files are small, and a round trip takes longer."""
+
+    def get(tile: Tile, record: TileRecord) -> list[FrameRow]:
+        path = folder / f"rows-{tile.number}.parquet"
+        ledger.fetch(record.rows, record.rows_sha256, path)
+        rows = tables.read_rows(path)
+        path.unlink()
+        if [r.frame for r in rows] != list(range(tile.first, tile.last)) or {r.reel for r in rows} != {plan.reel.name}:
+            raise VerifyError(
+                f"its rows are not those of the frames {tile.first}:{tile.last} of {plan.reel.name}",
+                where=f"{ledger.work}/{record.rows}",
+                todo="Delete it and the record of its tile, and run again",
+            )
+        return [r if r.tile == tile.number else dataclasses.replace(r, tile=tile.number) for r in rows]
+
+    with ThreadPoolExecutor(at_once) as pool:
+        ahead: deque[Future[list[FrameRow]]] = deque()
+        todo = iter(zip(plan.tiles, records, strict=True))
+        try:
+            while True:
+                for tile, record in todo:
+                    ahead.append(pool.submit(get, tile, record))
+                    if len(ahead) > at_once:
+                        break
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made:
+    """A deliverable as it was published."""
+
+    name: str
+    file: str
+    sha256: Sha256
+    held: Assembled
+    """Its frames and bytes, the source's other streams in it, and what it could not carry."""
+
+
+def write_summary(
+    plan: Plan, records: Sequence[TileRecord], joined: Joined, deliverables: Sequence[Made], to: Path
+) -> None:
+    """``reel.json``: the reel in one page. The figures' units and meanings stand in frames.parquet."""
+    summary, reel = joined.summary, plan.reel
+    to.write_text(
+        as_json(
+            {
+                "format": "reelmend-reel",
+                "version": 1,
+                "reel": reel.name,
+                "source": reel.uri,
+                "plan_id": plan.id,
+                "deliverables": deliverables,
+                "first": plan.first,
+                "last": plan.last,
+                "frames": summary.frames,
+                "source_frames": plan.total,
+                "rate": reel.rate,
+                "width": reel.width,
+                "height": reel.height,
+                "pixel_format": reel.format.name,
+                "shots": len(summary.shots),
+                "tiles": len(records),
+                "touched_frames": summary.touched_frames,
+                "flagged_frames": summary.flagged_frames,
+                "flags": summary.flags,
+                "psnr_min_db": summary.psnr_min_db,
+                "means": summary.means,
+                "assumed": reel.colour.assumed,
+                "restored": {
+                    "seconds": _seconds(records),
+                    "tries": sum(r.tries for r in records),
+                    "hosts": sorted({r.host for r in records}),
+                    "devices": sorted({r.device for r in records}),
+                    "finished": max(r.finished for r in records),
+                },
+            }
+        ),
+        encoding="utf-8",
+    )
+
+
+def _seconds(records: Sequence[TileRecord]) -> dict[str, float]:
+    """Wall seconds of each step, summed over the tiles."""
+    steps = sorted({s for r in records for s in r.seconds})
+    return {s: round(sum(r.seconds.get(s, 0.0) for r in records), 3) for s in steps}
+
+
+def write_hashes(
+    plan: Plan, index: FrameIndex, joined: Joined, output: Output, deliverable: Path, folder: Path
+) -> None:
+    """``source.framemd5`` and ``output.framemd5``: the lines that FFmpeg's own framemd5 gives for these files.
+
+    ``deliverable``: the first one, assembled. Of an excerpt, the source's lines are those of its frames.
+    """
+    source_pts = index.pts[plan.first : plan.last].tolist()
+    source = _hashes(plan.reel.uri, index, (index.time_base, source_pts), joined.source_md5, stream=plan.reel.stream)
+    base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
+    made = _hashes(str(deliverable), index, (base, pts.tolist()), joined.output_md5, stream=None)
+    for name, film in ((layout.SOURCE_MD5, source), (layout.OUTPUT_MD5, made)):
+        (folder / name).write_text(framemd5.framemd5_text(film), encoding="ascii")
+
+
+def _hashes(
+    uri: str,
+    index: FrameIndex,
+    times: tuple[Fraction, Sequence[int]],
+    md5s: Sequence[Md5],
+    *,
+    stream: int | None,
+) -> framemd5.FrameHashes:
+    """A film's hashes with the header that FFmpeg finds. ``times``: time base, and a pts a frame."""
+    with open_source(uri, stream=stream) as film:
+        picture, begin = film.stream, film.container.start_time
+        size = (picture.width, picture.height)
+        aspect = picture.sample_aspect_ratio or Fraction(0)
+        frame_bytes = pixel_format(str(picture.codec_context.pix_fmt)).frame_bytes(*size)
+        rate = index.rate if index.constant else Fraction(picture.guessed_rate or index.rate)
+    base, pts = times
+    # FFmpeg counts frames at the rate from where the file starts, which is the sound where that starts earlier.
+    start = Fraction(begin or 0, 1_000_000)
+    first = round((pts[0] * base - start) * rate)
+    if index.constant:
+        return framemd5.of_constant_rate(rate, size, aspect, frame_bytes, md5s, start=first)
+    ticks = tuple(round((p * base - start) * rate) for p in pts)
+    if all(a < b for a, b in itertools.pairwise(ticks)):
+        return framemd5.FrameHashes(1 / rate, *size, aspect, frame_bytes, ticks, (1,) * len(ticks), tuple(md5s))
+    # At that rate two frames would have one time, and FFmpeg would leave one out: we never do.
+    return framemd5.of_times(base, size, aspect, frame_bytes, pts, md5s)
