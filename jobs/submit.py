@@ -11,6 +11,8 @@ from jobs.common import find_sources, find_span, load_spec, print_json, say
 from pipeline.cluster import submission
 from pipeline.errors import CallError
 from pipeline.plan.document import canonical
+from pipeline.restore import weights
+from pipeline.spec import Spec
 from pipeline.storage import store
 
 
@@ -28,15 +30,19 @@ def submit(
 ) -> int:
     """Hand a call of ``restore`` to a cluster. Its id follows from what it says, so that the same job twice is refused.
 
-    The config travels through the output, where every node of the cluster can read it.
+    The config travels through the output, where every node of the cluster can read it. A pattern or folder counts as
+    the films that are there now: with new ones it is another job.
     """
     spec = load_spec(config, overrides)
-    find_span(frames)
-    for uri in (*sources, out):
-        if store.local_path(uri) is not None and not uri.startswith(("/", "file:")):
-            raise CallError("a relative path means another place on the cluster", where=uri, todo="Give a URI")
-    find_sources(sources, out=out, shard=shard)  # a collision of names or a missing film is told here, not in the night
-    said = canonical([list(sources), out, spec.canonical(), frames, overwrite, shard])
+    span = find_span(frames)
+    for uri in (*sources, out, *_weight_files(spec)):
+        if store.local_path(uri) is not None and not uri.startswith(("/", "file:", "local:")):
+            raise CallError(
+                "a relative path means another place on the cluster", where=uri, todo="Give a URI or an absolute path"
+            )
+    # A collision of names or a missing film is told here, not in the night.
+    reels = find_sources(sources, out=out, shard=shard)
+    said = canonical([list(reels), store.absolute(out), spec.canonical(), span, overwrite, shard])
     job_id = "reelmend-" + hashlib.sha256(said.encode()).hexdigest()[:16]
     kept = store.join(out, ".work", ".jobs", f"{job_id}.yaml")
     store.put_bytes(kept, yaml.safe_dump(spec.canonical(), sort_keys=False, allow_unicode=True).encode())
@@ -44,23 +50,39 @@ def submit(
     command += ["--frames", frames] if frames else []
     command += ["--overwrite"] if overwrite else []
     command += ["--shard", shard] if shard else []
-    submission.submit(address, job_id, command)
+    found = submission.submit(address, job_id, command, look=f"reelmend status {out}")
     if as_json:
-        print_json({"job": job_id, "address": address, "config": kept})
+        print_json({"job": job_id, "submission": found, "address": address, "config": kept})
     else:
         print(job_id)
+        if found != job_id:
+            say(f"it goes on where it was; Ray calls this submission {found}")
         say(f"follow it with: reelmend logs {job_id} --follow --address {address}")
         say(f"or, from anywhere that reads the output: reelmend status {out}")
     return 0
+
+
+def _weight_files(spec: Spec) -> list[str]:
+    """The weights that a spec names by path or URI."""
+    named = (p.weights for p in spec.chain)
+    return [w for w in named if w not in weights.names() and ("/" in w or "." in w)]
 
 
 def show_job(job_id: str, *, address: str, as_json: bool) -> int:
     """Print what the job server says of a job; status 1 where it failed."""
     found = submission.state(address, job_id)
     if as_json:
-        print_json({"job": found.id, "status": found.status, "message": found.message})
+        print_json(
+            {
+                "job": job_id,
+                "submission": found.id,
+                "status": found.status,
+                "message": found.message,
+                "exit_status": found.exit_status,
+            }
+        )
     else:
-        print(f"{found.id}: {found.status}{' — ' + found.message if found.message else ''}")
+        print(f"{found.id}: {found.status}{' — ' + found.message.strip() if found.message else ''}")
     return 1 if found.status == "FAILED" else 0
 
 
@@ -72,9 +94,15 @@ def show_logs(job_id: str, *, address: str, follow: bool) -> int:
 
 
 def stop(job_id: str, *, address: str) -> int:
-    """Stop a job; what its ledger holds by then is kept."""
-    if submission.stop(address, job_id):
-        say(f"{job_id}: asked to stop; submitting the same job again goes on from there")
+    """Stop a job; what its ledger holds by then is kept. Status 1 where it has not ended in time."""
+    found, was_going = submission.stop(address, job_id)
+    if not found.over:
+        say(f"{found.id}: asked to stop, but still {found.status}; look again with `reelmend status`")
+        return 1
+    if not was_going:
+        say(f"{found.id}: had ended already ({found.status})")
+    elif found.status == "STOPPED":
+        say(f"{found.id}: stopped; submitting the same job again goes on from there")
     else:
-        say(f"{job_id}: had ended already")
+        say(f"{found.id}: ended by itself ({found.status})")
     return 0

@@ -194,10 +194,10 @@ class TestJoin:
         assert a.flags.get("dark", 0) == a.flagged_frames == sum(r.frame % 3 > 0 for r in rows)
         assert a.flags.get("heavy", 0) == sum(r.frame % 3 > 1 for r in rows)
 
-    def test_a_long_reel_has_row_groups_of_sixteen_thousand(self, tmp_path: Path) -> None:
-        tables.join_rows(tmp_path / "f", ([replace(FIRST, frame=n)] for n in range(40_000)))
+    def test_a_long_reel_has_many_row_groups(self, tmp_path: Path) -> None:
+        tables.join_rows(tmp_path / "f", ([replace(FIRST, frame=n)] for n in range(5_000)))
         footer = pq.read_metadata(tmp_path / "f")
-        assert [footer.row_group(i).num_rows for i in range(3)] == [16384, 16384, 7232]
+        assert [footer.row_group(i).num_rows for i in range(3)] == [2048, 2048, 904]
 
     def test_memory_does_not_grow_with_the_reel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rows_module, "ROW_GROUP", 256)
@@ -314,11 +314,12 @@ class TestReadColumns:
         columns = pq.read_metadata(tmp_path / "f")
         asked = sum(
             columns.row_group(g).column(i).total_compressed_size
-            for g in range(2)
+            for g in range(columns.num_row_groups)
             for i in (NAMES.index("psnr_db"), NAMES.index("frame"))
         )
-        assert file.read_bytes < asked + 2 * 65536 + 4096  # what was asked for, and the footer
-        assert file.read_bytes < len(file.getvalue()) / 4
+        footer = columns.serialized_size
+        assert file.read_bytes < asked + footer + 2 * 65536 + 4096  # pyarrow guesses at the footer's size, twice
+        assert file.read_bytes < len(file.getvalue()) / 3
 
     def test_needs_no_pandas(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pandas", None)

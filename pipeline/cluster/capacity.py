@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline import spec
 from pipeline.errors import CallError
 
-_ACTOR_SHARE = 0.5
-"""CPUs that Ray counts for each thread of a CPU restorer. It computes on a whole core; counting half leaves Ray the
-room to start decode and encode tasks beside it, and the operating system shares the cores out: none idles, and nothing
-deadlocks on one core."""
 _STORE_SHARE = 0.4
 """Share of the object stores that pictures under way may fill; Ray spills to disk when they are full."""
 
@@ -23,46 +19,60 @@ class Capacity:
 
     device: str
     """``cuda`` or ``cpu``."""
-    restorers: int
-    cpus_per_restorer: float
+    places: Mapping[str, int]
+    """Node id → restorers on it."""
     gpus_per_restorer: float
     task_cpus: float
     in_flight_bytes: int
     depth: int
     """Tiles that wait at, or run on, one restorer: enough for decoding to keep ahead of it."""
-    nodes: int
+
+    @property
+    def restorers(self) -> int:
+        return sum(self.places.values())
+
+    @property
+    def nodes(self) -> int:
+        return len(self.places)
 
 
-def capacity(nodes: Sequence[Mapping[str, float]], say: spec.Cluster, engine: spec.Engine) -> Capacity:
-    """nodes: the resources (``CPU``, ``GPU``, ``object_store_memory`` in bytes) of each node that is alive.
+def capacity(nodes: Mapping[str, Mapping[str, float]], say: spec.Cluster, engine: spec.Engine) -> Capacity:
+    """nodes: node id → resources (``CPU``, ``GPU``, ``object_store_memory`` in bytes) of each node that is alive.
 
-    Raises CallError where the cluster has no CPU.
+    Restorers are given to nodes here, and take no CPUs of Ray's accounts: a CPU restorer computes on cores that tasks
+    use too, and the operating system shares them out, so that no core idles, and so that restorers, of this run or of
+    another, never leave decoding without a CPU to start on. Raises CallError where the cluster has no CPU.
     """
-    cpus = [n.get("CPU", 0.0) for n in nodes]
-    gpus = [n.get("GPU", 0.0) for n in nodes]
-    if not sum(cpus):
+    cpus = {n: r.get("CPU", 0.0) for n, r in nodes.items()}
+    gpus = {n: r.get("GPU", 0.0) for n, r in nodes.items()}
+    if not sum(cpus.values()):
         raise CallError("the cluster has no CPUs", where="--address", todo="Start nodes with at least one CPU")
-    on_gpu = say.use_gpu == "auto" and sum(gpus) >= say.gpus_per_restorer
+    on_gpu = say.use_gpu == "auto" and max(gpus.values()) >= say.gpus_per_restorer
     if on_gpu:
-        each_cpu, each_gpu = _ACTOR_SHARE, say.gpus_per_restorer
-        fit = sum(math.floor(g / each_gpu + 1e-9) for g in gpus)
+        fit = {n: math.floor(g / say.gpus_per_restorer + 1e-9) for n, g in gpus.items()}
     else:
-        each_cpu, each_gpu = _ACTOR_SHARE * engine.cpu_threads, 0.0
-        fit = sum(int(c) // engine.cpu_threads for c in cpus)
-        if not fit:  # fewer cores than threads: one restorer on the largest node, its threads share the cores
-            fit, each_cpu = 1, _ACTOR_SHARE * max(cpus)
-    restorers = min(say.restorers or max(1, fit), max(1, fit))
-    task_cpus = min(say.task_cpus, _ACTOR_SHARE * max(cpus))
-    slots = max(1, int((sum(cpus) - restorers * each_cpu) / task_cpus))
-    stores = sum(n.get("object_store_memory", 0.0) for n in nodes)
+        fit = {n: int(c) // engine.cpu_threads for n, c in cpus.items()}
+        if not any(fit.values()):  # fewer cores than threads: its threads share the cores
+            fit[max(cpus, key=lambda n: cpus[n])] = 1
+    places = _spread(fit, say.restorers)
+    task_cpus = min(say.task_cpus, max(cpus.values()))
+    slots = max(1, int(sum(cpus.values()) / task_cpus))
+    stores = sum(r.get("object_store_memory", 0.0) for r in nodes.values())
     in_flight = say.in_flight_gib * 2**30 if say.in_flight_gib else stores * _STORE_SHARE
     return Capacity(
         device="cuda" if on_gpu else "cpu",
-        restorers=restorers,
-        cpus_per_restorer=each_cpu,
-        gpus_per_restorer=each_gpu,
+        places=places,
+        gpus_per_restorer=say.gpus_per_restorer if on_gpu else 0.0,
         task_cpus=task_cpus,
         in_flight_bytes=max(1, int(in_flight)),
-        depth=2 + math.ceil(slots / (2 * restorers)) if on_gpu else 2,
-        nodes=len(nodes),
+        depth=2 + math.ceil(slots / (2 * sum(places.values()))) if on_gpu else 2,
     )
+
+
+def _spread(fit: Mapping[str, int], wanted: int | None) -> dict[str, int]:
+    """Restorers by node: as many as fit, or as wanted, one more on the emptiest node at a time."""
+    places = dict.fromkeys(fit, 0)
+    for _ in range(min(wanted or sum(fit.values()), sum(fit.values()))):
+        open_nodes = [n for n in fit if places[n] < fit[n]]
+        places[min(open_nodes, key=lambda n: (places[n], n))] += 1
+    return places

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import steps
 from pipeline.cluster.capacity import Capacity
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _FAILED_STARTS = 3
 """Restorers in a row that fail to start before a run is given up."""
+_CRASHED_STARTS = 10
+"""The same where their process died: with a lost node several die at once."""
 
 
 class RestorerActor:
@@ -56,19 +60,23 @@ class Pool:
         self._starting: dict[Any, int] = {}
         """Ref of ``load()`` → restorer."""
         self._actors: dict[int, Any] = {}
+        self._where: dict[int, str] = {}
+        """Restorer → node, also of those that are gone."""
         self._ready: set[int] = set()
         self._retired: set[int] = set()
-        self._target = 0
+        self._places: Mapping[str, int] = {}
         self.device = room.device
-        self.resize(room.restorers)
+        self.resize(room.places)
 
-    def _start(self) -> None:
-        options: dict[str, Any] = {"num_cpus": self._room.cpus_per_restorer, "scheduling_strategy": "SPREAD"}
+    def _start(self, node: str) -> None:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": there}
         if self._room.gpus_per_restorer:
             options["num_gpus"] = self._room.gpus_per_restorer
         device = "cuda:0" if self._room.device == "cuda" else "cpu"
         actor = _ACTOR.options(**options).remote()
         self._actors[self._next] = actor
+        self._where[self._next] = node
         self._starting[actor.load.remote(self._job, device, steps.code_digest())] = self._next
         self._next += 1
 
@@ -91,40 +99,39 @@ class Pool:
             self.device = ray.get(ref)
         except ray.exceptions.RayError as error:
             self._kill(number)
+            if isinstance(error, ray.exceptions.ActorUnschedulableError):
+                return  # its node is gone, which the next look at the cluster will tell
             self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS:
+            told_why = isinstance(error, ray.exceptions.RayTaskError)
+            if self._failed_starts >= (_FAILED_STARTS if told_why else _CRASHED_STARTS):
                 _, told = classify(error)
                 raise CallError(
                     f"no restorer starts: {told}",
                     where="cluster",
                     todo="Check weights, memory and the reelmend version on every node",
                 ) from None
-            self.resize(self._target)
+            self.resize(self._places)
         else:
             self._failed_starts = 0
             self._ready.add(number)
 
     def died(self, number: int) -> None:
-        """A restorer is gone: another takes its place as soon as the cluster has room."""
+        """A restorer is gone: another takes its place, as long as its node is held to be alive."""
         if number in self._actors:
             self._kill(number)
-            self.resize(self._target)
+            self.resize(self._places)
 
-    def resize(self, restorers: int) -> None:
-        """Start or stop restorers until there are so many.
-
-        After a node is lost the rest of the cluster holds fewer: more of them would take the CPUs that decoding and
-        encoding need, and nothing would move.
-        """
-        self._target = restorers
-        while len(self._actors) < restorers:
-            self._start()
+    def resize(self, places: Mapping[str, int]) -> None:
+        """Start and stop restorers until every node has as many as it should; a node that is gone has none."""
+        self._places = places
         starting = set(self._starting.values())
-        for number in sorted(self._actors, key=lambda n: (n in starting, n), reverse=True):
-            if len(self._actors) <= restorers:
-                return
-            self._kill(number)
-            self._retired.add(number)
+        for node in {*places, *(self._where[n] for n in self._actors)}:
+            here = sorted((n for n in self._actors if self._where[n] == node), key=lambda n: (n in starting, n))
+            for number in here[places.get(node, 0) :]:
+                self._kill(number)
+                self._retired.add(number)
+            for _ in range(places.get(node, 0) - len(here)):
+                self._start(node)
 
     def retired(self, number: int) -> bool:
         """Whether a restorer was stopped by ``resize``: what failed on it says nothing about its tile."""

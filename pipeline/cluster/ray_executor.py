@@ -86,7 +86,7 @@ class RayExecutor:
         self._held: dict[int, _Held] = {}
 
     def _capacity(self, job: Job) -> Capacity:
-        return capacity([n.resources for n in self._nodes.values()], job.spec.cluster, job.spec.engine)
+        return capacity({i: n.resources for i, n in self._nodes.items()}, job.spec.cluster, job.spec.engine)
 
     # -- steps
 
@@ -189,7 +189,7 @@ class RayExecutor:
             self._answered |= answering({n: node for n, node in nodes.items() if n not in self._nodes})
             self._nodes = nodes
             self.room = self._capacity(self._job)
-            self.pool.resize(self.room.restorers)
+            self.pool.resize(self.room.places)
         self._nodes = nodes or self._nodes
 
     def forget(self, ticket: Ticket) -> None:

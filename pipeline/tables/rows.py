@@ -12,7 +12,7 @@ from pipeline.tables.schema import CUT_COLUMN, FRAME_COLUMNS, Column, schema
 from pipeline.tables.summary import JoinSummary, Summariser
 from pipeline.types import FrameRow
 
-ROW_GROUP = 16_384
+ROW_GROUP = 2_048
 """Frames in one row group of ``frames.parquet``: a reader skips by them, and a join holds no more rows at once."""
 
 _MAX_TILE_ROWS = 10_000
