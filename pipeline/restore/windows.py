@@ -12,9 +12,9 @@ def window(number: int, radius: int, first: int, cuts: NDArray[np.bool_]) -> tup
     """The 2·radius + 1 frames, in time order, that stand for ``number - radius … number + radius``.
 
     The frames ``[first, first + len(cuts))`` are at hand; cuts[i] says that a shot begins at frame ``first + i``. No
-    frame beyond a cut is given. A missing frame is replaced by the nearest one of the shot (… 0 0 | 0 1 2 …). Not by its
-    mirror image: a shot's first frame would then see the same neighbours on both sides, which agree with each other
-    against it wherever something moves, and a net takes moving limbs for dirt.
+    frame beyond a cut is given. A missing frame is replaced by the nearest one of the shot (… 0 0 | 0 1 2 …). Not by
+    its mirror image: a shot's first frame would then see the same neighbours on both sides, which agree with each
+    other against it wherever something moves, and a net takes moving limbs for dirt.
     """
     # Only the part of the shot inside the window counts, so the answer does not depend on how much more is at hand.
     low = high = number
