@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,21 +54,37 @@ def load_spec(config: str, overrides: Sequence[str] = ()) -> Spec:
         raise ConfigError("a config is UTF-8 text, this is not", where=config) from None
 
 
-def find_sources(given: Sequence[str], *, out: str | None = None, shard: str | None = None) -> Sources:
-    """(uri, reel name) of every reel of a call; with ``shard`` i/n only every n-th, from the i-th (from 1).
+def find_sources(given: Sequence[str], *, out: str | None = None) -> Sources:
+    """(uri, reel name) of every reel of a call; what lies below ``out`` is no source.
 
-    What lies below ``out`` is no source. Raises CallError where there is no film.
+    Raises CallError where there is no film.
     """
     try:
-        found = [(_absolute(uri), name) for uri, name in sources.expand(given, out=out)]
+        return tuple((_absolute(uri), name) for uri, name in sources.expand(given, out=out))
     except StorageError as error:
         raise CallError(error.what, where=error.where, todo=error.todo) from None
+
+
+def check_shots(spec: Spec, reels: Sequence[str]) -> None:
+    """Raises ConfigError where ``shots:`` names a reel that the call has not: it would do nothing, silently."""
+    for shot in spec.shots:
+        if shot.reel is not None and shot.reel not in reels:
+            near = difflib.get_close_matches(shot.reel, reels, n=1)
+            raise ConfigError(
+                f"{shot.frames} is for the reel {shot.reel!r}, which this call has not",
+                where="shots",
+                todo=f"Did you mean {near[0]!r}?" if near else f"Its reels are {', '.join(reels[:5])}",
+            )
+
+
+def take_shard(found: Sources, shard: str | None) -> Sources:
+    """With i/n every n-th reel, from the i-th (from 1); else all. Raises CallError."""
     if shard is None:
-        return tuple(found)
+        return found
     i, _, n = shard.partition("/")
     if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise CallError(f"got {shard!r}, wanted i/n with 1 ≤ i ≤ n", where="--shard")
-    return tuple(found[int(i) - 1 :: int(n)])
+    return found[int(i) - 1 :: int(n)]
 
 
 def _absolute(uri: str) -> str:

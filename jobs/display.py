@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from jobs.common import human_time
 from pipeline.cluster.progress import (
@@ -24,12 +25,15 @@ from pipeline.cluster.progress import (
 )
 
 _LINE_EVERY_S = 30.0
+_WIDE = 110
+_FIGURES_COLUMNS = 64
+"""What stands beside name and bar on a terminal's line: were a name not cut, the figures would be."""
 _RATE_OVER_S = 60.0
 """A rate is that of the last minute: what a reel does now, not what it did at its start."""
 
 
 class _Rate:
-    """Frames a second over the last minute."""
+    """Frames a second over the last minute, or over the last two tiles where those took longer."""
 
     def __init__(self, clock: Callable[[], float]):
         self._clock = clock
@@ -46,7 +50,10 @@ class _Rate:
     @property
     def fps(self) -> float:
         (t0, n0), (t1, n1) = self._seen[0], self._seen[-1]
-        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+        # Tiles come one by one, so a pause is usual; one that is longer than all that is looked at is a standstill.
+        silence = self._clock() - t1
+        seconds = t1 - t0 + (silence if silence > max(t1 - t0, _RATE_OVER_S) else 0.0)
+        return (n1 - n0) / seconds if seconds > 0 else 0.0
 
 
 class _ReelState:
@@ -61,8 +68,8 @@ class _ReelState:
         return self.before + self.rate.done
 
     def words(self, load: float) -> str:
-        fps = self.rate.fps
-        left = f"{human_time((self.frames - self.done) / fps)} left" if fps else "…"
+        fps, to_do = self.rate.fps, self.frames - self.done
+        left = f"{human_time(to_do / fps)} left" if fps else "…" if to_do else "0 s left"
         return f"{fps:5.1f} frames/s  tiles {self.tiles_done}/{self.tiles}  {left}  device {load:.0%}"
 
 
@@ -77,12 +84,16 @@ class Display:
         self._load = 0.0
         self._told = clock()
         self._bars: Progress | None = None
-        if self._console.is_terminal:
+        # Not `is_terminal`: a dumb one cannot move the cursor, and would get every redrawing as new lines.
+        if self._console.is_interactive:
+            bar = 20 if self._console.width >= _WIDE else 6
+            self._name_columns = max(8, self._console.width - bar - _FIGURES_COLUMNS)
             self._bars = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
+                # As it is: "[red]" in a reel's name is no colour.
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=bar),
                 TextColumn("{task.percentage:3.0f}%"),
-                TextColumn("{task.fields[words]}"),
+                TextColumn("{task.fields[words]}", markup=False),
                 console=self._console,
             )
 
@@ -98,9 +109,7 @@ class Display:
     def __call__(self, event: Event) -> None:
         match event:
             case RunStarted():
-                s = "s" if event.restorers != 1 else ""
-                reels = f"{event.reels} reel{'s' if event.reels != 1 else ''}"
-                self._line(f"{reels}, {event.restorers} restorer{s} on {event.device}")
+                self._line(f"{_count(event.reels, 'reel')}, {_count(event.restorers, 'restorer')} on {event.device}")
             case ReelPlanned():
                 self._planned(event)
             case TileDone():
@@ -122,10 +131,13 @@ class Display:
     def _planned(self, event: ReelPlanned) -> None:
         self._reels[event.reel] = _ReelState(event, self._clock)
         kept = f", {event.done_tiles} already in the ledger" if event.done_tiles else ""
-        self._line(f"{event.reel}: {event.frames} frames in {event.tiles} tiles{kept}")
+        self._line(f"{event.reel}: {_count(event.frames, 'frame')} in {_count(event.tiles, 'tile')}{kept}")
         if self._bars:
             self._tasks[event.reel] = self._bars.add_task(
-                escape(event.reel), total=event.frames, completed=event.done_frames, words=""
+                _cut(_printable(event.reel), self._name_columns),
+                total=event.frames,
+                completed=event.done_frames,
+                words="",
             )
 
     def _bar(self, name: str) -> None:
@@ -137,12 +149,17 @@ class Display:
         o = event.outcome
         if self._bars and o.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(o.name))
-        self._reels.pop(o.name, None)
+        reel = self._reels.pop(o.name, None)
         if o.status == "done":
-            rate = o.frames / o.seconds if o.seconds else 0.0
-            self._line(f"{o.name}: done, {o.frames} frames in {human_time(o.seconds)} ({rate:.1f} frames/s)")
+            before = reel.before if reel else 0
+            # What an earlier run did cost this one nothing.
+            rate = (o.frames - before) / o.seconds if o.seconds else 0.0
+            kept = f" ({before} of them earlier)" if before else ""
+            self._line(
+                f"{o.name}: done, {_count(o.frames, 'frame')}{kept} in {human_time(o.seconds)} ({rate:.1f} frames/s)"
+            )
         else:
-            self._line(f"{o.name}: {o.status}: {o.reason}")
+            self._line(f"{o.name}: {o.status}{f': {o.reason}' if o.reason else ''}")
 
     def _tick(self) -> None:
         if self._bars:
@@ -154,4 +171,22 @@ class Display:
                 self._line(f"{name}: {reel.done}/{reel.frames} frames  {reel.words(self._load)}")
 
     def _line(self, text: str) -> None:
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        self._console.print(Text(_printable(text)), highlight=False, soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _cut(name: str, columns: int) -> str:
+    """A name in so many columns of a terminal. Its end is kept: reels of one folder differ there."""
+    if cell_len(name) <= columns:
+        return name
+    while cell_len(name) > columns - 1:
+        name = name[1:]
+    return f"…{name}"
+
+
+def _printable(text: str) -> str:
+    """One line, without what a terminal would obey: names and a library's words come from outside."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "�" for c in text)

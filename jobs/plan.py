@@ -96,7 +96,7 @@ def show_plan(job: Job, *, as_json: bool, fps: float | None) -> int:
 
 def _plan_one(job: Job, uri: str, name: str, speed: Callable[[int], float]) -> dict[str, Any]:
     reel = probe(uri, name, job.spec.source)
-    index = _kept_index(job.out, reel) or build(reel)
+    index = _kept_index(job.out, reel, job.spec.source.rate) or build(reel)
     plan = make_plan(reel, index, job.spec, job.nets, job.frames)
     published = state(job.out, name)
     recorded = Ledger(layout.work_dir(job.out, name)).done()
@@ -126,11 +126,11 @@ def _shape(plan: Plan, e: Estimate) -> dict[str, Any]:
     )
 
 
-def _kept_index(out: str, reel: Reel) -> FrameIndex | None:
+def _kept_index(out: str, reel: Reel, rate: str | None) -> FrameIndex | None:
     with tempfile.TemporaryDirectory(prefix="reelmend-") as folder:
         local = Path(folder) / "index.parquet"
         try:
-            store.fetch(layout.source_index(out, reel.source_id), local)
+            store.fetch(layout.source_index(out, reel.source_id, rate), local)
             return tables.read_index(local)
         except StorageError:
             return None  # not there, or garbled: it is built again

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.common import find_nets, find_sources, find_span, load_spec, print_json
+from jobs.common import check_shots, find_nets, find_sources, find_span, load_spec, print_json, take_shard
 from jobs.display import Display
 from pipeline.cluster.run import RunResult, run_job
 from pipeline.cluster.work import Job
@@ -27,8 +27,10 @@ def make_job(
     """A call's words as a job. Raises CallError or ConfigError before any work."""
     spec = load_spec(config, overrides)
     local = store.local_path(out)
+    reels = find_sources(sources, out=out)
+    check_shots(spec, [name for _, name in reels])
     return Job(
-        sources=find_sources(sources, out=out, shard=shard),
+        sources=take_shard(reels, shard),
         # Workers have folders of their own: a relative path would mean another place to each.
         out=str(Path(local).resolve()) if local is not None else out,
         spec=spec,

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import yaml
 
-from jobs.common import find_sources, find_span, load_spec, print_json, say
+from jobs.common import find_sources, find_span, load_spec, print_json, say, take_shard
 from pipeline.cluster import submission
 from pipeline.errors import CallError
 from pipeline.plan.document import canonical
-from pipeline.restore import weights
 from pipeline.spec import Spec
 from pipeline.storage import store
 
@@ -41,7 +40,7 @@ def submit(
                 "a relative path means another place on the cluster", where=uri, todo="Give a URI or an absolute path"
             )
     # A collision of names or a missing film is told here, not in the night.
-    reels = find_sources(sources, out=out, shard=shard)
+    reels = take_shard(find_sources(sources, out=out), shard)
     said = canonical([list(reels), store.absolute(out), spec.canonical(), span, overwrite, shard])
     job_id = "reelmend-" + hashlib.sha256(said.encode()).hexdigest()[:16]
     kept = store.join(out, ".work", ".jobs", f"{job_id}.yaml")
@@ -64,8 +63,10 @@ def submit(
 
 def _weight_files(spec: Spec) -> list[str]:
     """The weights that a spec names by path or URI."""
+    from pipeline.restore.weights import names, use  # torch comes with it, and the other commands do without
+
     named = (p.weights for p in spec.chain)
-    return [w for w in named if w not in weights.names() and ("/" in w or "." in w)]
+    return [w for w in named if w not in names() and ("/" in w or w.endswith(use.SUFFIXES))]
 
 
 def show_job(job_id: str, *, address: str, as_json: bool) -> int:

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 
 from pipeline.cluster.executor import Executor, Failure, PlanSummary, Success, Ticket, TileSummary
 from pipeline.cluster.policy import Board, Budget, Limits, Record
-from pipeline.cluster.progress import Listener, Load, ReelEnded, ReelPlanned, ReelPublishing, TileDone, TileRetried
+from pipeline.cluster.progress import (
+    Event,
+    Listener,
+    Load,
+    ReelEnded,
+    ReelPlanned,
+    ReelPublishing,
+    TileDone,
+    TileRetried,
+)
 from pipeline.errors import PublishedError
 from pipeline.types import OutcomeStatus, ReelOutcome
 
@@ -68,7 +77,7 @@ class Loop:
         """reels: (uri, name) in order. budget: bytes in flight. depth: tiles that wait at or run on one restorer."""
         self._reels = [_Reel(n, name, uri) for n, (uri, name) in enumerate(reels)]
         self._executor = executor
-        self._tell = listener
+        self._listener: Listener | None = listener
         self._limits = limits
         self._budget = Budget(budget)
         self._depth = depth
@@ -100,6 +109,15 @@ class Loop:
             if reel.outcome is None:
                 self._end(reel, "stopped", "the run was stopped; the next run goes on from here")
         return [r.outcome for r in self._reels if r.outcome is not None]
+
+    def _tell(self, event: Event) -> None:
+        """A listener that fails (its terminal is gone, say) is heard no more; the run goes on."""
+        if self._listener is None:
+            return
+        try:
+            self._listener(event)
+        except (Exception, SystemExit):  # noqa: BLE001 - rich ends the process where its pipe is closed
+            self._listener = None
 
     # -- starting work
 
@@ -196,7 +214,9 @@ class Loop:
             verdict = record.judge(failure.kind, self._limits)
             tries = record.tries
             reel.again_at = now + verdict.wait_s
-            reel.publishing = False
+            if work.step == "publish":
+                # From the ledger again: what publishing missed of it is restored anew.
+                reel.plan, reel.board, reel.publishing = None, None, False
         tile = work.tile if work.step == "tile" else None
         if isinstance(failure.error, PublishedError):
             # Not broken: there is a good deliverable, and a quarantine record beside it would say otherwise.

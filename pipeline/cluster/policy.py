@@ -30,7 +30,8 @@ class Limits:
 
     application: int = 2
     crash: int = 4
-    transient: int = 5
+    transient: int = 12
+    """With the waits between them, and storage's own retries, an outage of a quarter of an hour."""
     backoff_s: float = 1.0
     """Wait before the first retry after a transient failure, in seconds; doubles each time, at most 60."""
 
@@ -68,7 +69,8 @@ class Record:
             case Kind.TRANSIENT:
                 return Verdict(retry=n < limits.transient, wait_s=min(60.0, limits.backoff_s * 2 ** (n - 1)))
             case Kind.NODE:
-                return Verdict(retry=True)
+                # At once the first time; then slower, should the cluster be falling apart.
+                return Verdict(retry=True, wait_s=min(30.0, limits.backoff_s * 2 ** (n - 2)) if n > 1 else 0.0)
 
 
 class Board:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import steps, tasks
 from pipeline.cluster.capacity import Capacity, capacity
-from pipeline.cluster.executor import Failure, Step, Success, Ticket
+from pipeline.cluster.executor import Failure, PlanSummary, Step, Success, Ticket
 from pipeline.cluster.faults import classify
 from pipeline.cluster.policy import Kind
 from pipeline.cluster.pool import Pool
 from pipeline.cluster.session import alive_nodes, answering
-from pipeline.cluster.work import Job
-from pipeline.types import Tile
+from pipeline.cluster.work import Job, ReelWork
+from pipeline.errors import CallError
+from pipeline.types import FrameIndex, Plan, Tile
 
 _LOOK_S = 5.0
 """Seconds between two looks at which nodes are alive."""
@@ -54,9 +55,9 @@ class _Held:
     work: Any
     plan: Any
     index: Any
-    tiles: Sequence[Tile] = ()
-    tile_ids: Sequence[str] = ()
-    staged: bool = False
+    tiles: Sequence[Tile]
+    tile_ids: Sequence[str]
+    staged: bool
     """Nodes may hold a copy of the source."""
 
 
@@ -75,7 +76,7 @@ class RayExecutor:
         self._code = steps.code_digest()
         self.pool = Pool(job, self.room)
         options = {"num_cpus": self.room.task_cpus, "max_retries": 0}
-        self._prepare = ray.remote(tasks.prepare).options(**options, num_returns=4)
+        self._prepare = ray.remote(tasks.prepare).options(**options)
         self._decode = ray.remote(tasks.decode).options(**options, scheduling_strategy="SPREAD")
         self._encode = ray.remote(tasks.encode).options(**options)
         self._publish = ray.remote(tasks.publish).options(**options)
@@ -88,13 +89,20 @@ class RayExecutor:
     def _capacity(self, job: Job) -> Capacity:
         return capacity({i: n.resources for i, n in self._nodes.items()}, job.spec.cluster, job.spec.engine)
 
+    def _places(self) -> Mapping[str, int]:
+        """Where restorers can stand now. Nowhere, while the last node with CPUs (or GPUs) is gone: it may come back."""
+        try:
+            room = self._capacity(self._job)
+        except CallError:
+            return {}
+        return room.places if room.device == self.room.device else {}
+
     # -- steps
 
     def prepare(self, reel: int) -> Ticket:
-        refs = self._prepare.remote(self._job_ref, reel, self.room.nodes, self._code)
-        head, work, plan, index = refs
-        self._held[reel] = _Held(work, plan, index)
-        return self._hand_out("prepare", reel, (head,))
+        return self._hand_out(
+            "prepare", reel, (self._prepare.remote(self._job_ref, reel, self.room.nodes, self._code),)
+        )
 
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
         held = self._held[reel]
@@ -142,9 +150,15 @@ class RayExecutor:
         except Exception as error:  # noqa: BLE001 - whatever a step raised is sorted by kind and told
             return self._broke(pending, error)
         if pending.step == "prepare":
-            held = self._held[pending.reel]
-            value, held.tiles, held.tile_ids, held.staged = value
+            value = self._keep(pending.reel, *value)
         return [Success(pending.ticket, value)]
+
+    def _keep(self, reel: int, summary: PlanSummary, work: ReelWork, plan: Plan, index: FrameIndex) -> PlanSummary:
+        """Hold a prepared reel here: what stayed on the node that prepared it would be lost with that node."""
+        self._held[reel] = _Held(
+            ray.put(work), ray.put(plan), ray.put(index), plan.tiles, plan.tile_ids, staged=work.stage
+        )
+        return summary
 
     def _broke(self, pending: _Pending, error: BaseException) -> list[Success | Failure]:
         kind, told = classify(error)
@@ -188,8 +202,7 @@ class RayExecutor:
         if nodes and nodes.keys() != self._nodes.keys():
             self._answered |= answering({n: node for n, node in nodes.items() if n not in self._nodes})
             self._nodes = nodes
-            self.room = self._capacity(self._job)
-            self.pool.resize(self.room.places)
+            self.pool.resize(self._places())
         self._nodes = nodes or self._nodes
 
     def forget(self, ticket: Ticket) -> None:

@@ -24,10 +24,11 @@ from pipeline.publish import layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.state import state
 from pipeline.reel.decode import decode
+from pipeline.reel.deliver import deliver_format
 from pipeline.reel.encode import encode_segment
 from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
-from pipeline.reel.probe import probe
+from pipeline.reel.probe import check_unchanged, probe
 from pipeline.reel.timecode import timecode_at
 from pipeline.spec import Spec
 from pipeline.storage import store
@@ -72,6 +73,8 @@ def prepare(job: Job, number: int) -> Prepared:
     """
     uri, name = job.sources[number]
     reel = probe(uri, name, job.spec.source)
+    for output in job.spec.deliver.outputs:
+        deliver_format(reel.format, output, width=reel.width, height=reel.height)  # told now, not after the first tile
     index = read_index(reel, job.out, job.spec)
     plan = make_plan(reel, index, job.spec, job.nets, job.frames)
     found = state(job.out, name)
@@ -94,7 +97,7 @@ def prepare(job: Job, number: int) -> Prepared:
 
 def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:
     """The reel's index: as an earlier run kept it beside the work, else built now and kept."""
-    kept = layout.source_index(out, reel.source_id)
+    kept = layout.source_index(out, reel.source_id, spec.source.rate)
     with scratch(spec) as folder:
         local = folder / "index.parquet"
         try:
@@ -126,7 +129,9 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     began = time.perf_counter()
     reel = work.plan.reel
     local = _staged(work)
+    check_unchanged(reel)
     frames = decode(reel, index, tile.read_first, tile.read_last, threads=threads(work.spec), local=local)
+    check_unchanged(reel)
     decoded = time.perf_counter()
     found = cuts.find(cuts.signature(frames))
     core = range(tile.first, tile.last)

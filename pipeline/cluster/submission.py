@@ -21,7 +21,6 @@ from pipeline.errors import CallError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -33,7 +32,7 @@ _STOP_S = 15.0
 _EVERY_S = 2.0
 _NUMBER = re.compile(r"-([1-9]\d{0,5})")
 _OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-_WHERE_TOKEN = "~/.ray/auth_token (mode 600), or say where it is by RAY_AUTH_TOKEN_PATH"
+_DEFAULT_PLACE = "~/.ray/auth_token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +49,14 @@ class JobState:
 
     @property
     def over(self) -> bool:
-        return JobStatus(self.status).is_terminal()
+        return bool(JobStatus(self.status).is_terminal())
 
 
-class _Client(JobSubmissionClient):
+class _Client(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client, with a bound on how long it waits."""
 
-    def _do_request(self, method: str, endpoint: str, **kwargs: Any) -> requests.Response:
-        found: requests.Response = super()._do_request(method, endpoint, timeout=(_CONNECT_S, _ANSWER_S), **kwargs)
-        return found
+    def _do_request(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._do_request(*args, timeout=(_CONNECT_S, _ANSWER_S), **kwargs)
 
 
 def submit(address: str, job_id: str, command: Sequence[str], *, look: str) -> str:
@@ -136,7 +134,8 @@ def follow(address: str, job_id: str, *, every_s: float = _EVERY_S) -> Iterator[
         while True:
             # In this order: what is printed before the end is there when the end is seen.
             found = _known(client, job_id)
-            text = client.get_job_logs(found.id)
+            job_id = found.id  # should it be submitted again meanwhile, this is another log
+            text = client.get_job_logs(job_id)
             if len(text) > told:
                 yield text[told:]
                 told = len(text)
@@ -172,8 +171,7 @@ def _number(submission_id: str, job_id: str) -> int:
 @contextmanager
 def _server(address: str) -> Iterator[JobSubmissionClient]:
     """Ray's client for a job server; whatever goes wrong with it is a CallError."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_server(address):
         # Ray would take other words for a cluster's own port, or for a Python module to import.
         raise CallError("no address of a job server", where=f"--address {address}", todo="Write it as http://HEAD:8265")
     try:
@@ -184,6 +182,14 @@ def _server(address: str) -> Iterator[JobSubmissionClient]:
         raise _turned_away(error, address) from None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise _told(error, address) from None
+
+
+def _is_server(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -197,30 +203,26 @@ def _as_said() -> Iterator[None]:
 
 
 def _turned_away(error: AuthenticationError, address: str) -> CallError:
-    said, where = error.message, f"--address {address}"
+    said, place = error.message, os.environ.get("RAY_AUTH_TOKEN_PATH") or _DEFAULT_PLACE
+    todo = f"Put the head's token (`ray get-auth-token` prints it there) into {place}, mode 600"
     if said.startswith("Authentication failed"):
-        todo = f"Put that of the head (`ray get-auth-token` prints it there) into {_WHERE_TOKEN}"
-        return CallError("the cluster does not take this token", where=where, todo=todo)
-    if "RAY_AUTH_TOKEN_PATH" in said and os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        path = os.environ["RAY_AUTH_TOKEN_PATH"]
-        todo = f"Put the cluster's token there, or into {_WHERE_TOKEN}"
-        return CallError(f"there is no token in {path}, which RAY_AUTH_TOKEN_PATH names", where=where, todo=todo)
-    if said.startswith("Authentication required") and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        todo = f"Set RAY_AUTH_MODE=token, and put the cluster's token into {_WHERE_TOKEN}"
-        return CallError("the cluster wants a token, and RAY_AUTH_MODE is not set to send one", where=where, todo=todo)
-    todo = f"Put the cluster's (`ray get-auth-token` prints it on the head) into {_WHERE_TOKEN}"
-    return CallError("the cluster wants a token, and there is none here", where=where, todo=todo)
+        # In this order Ray looks for it.
+        found = "RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else place
+        what = f"the cluster does not take the token of {found}"
+        todo = "Set RAY_AUTH_TOKEN to the head's (`ray get-auth-token` prints it there)" if found != place else todo
+    elif said.startswith("Authentication required") and os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        what, todo = "the cluster wants a token, and none was sent", f"Set RAY_AUTH_MODE=token. {todo}"
+    else:
+        what = f"the cluster wants a token, and there is none in {place}"
+    return CallError(what, where=f"--address {address}", todo=todo)
 
 
 def _told(error: Exception, address: str) -> CallError:
     where, todo = f"--address {address}", "Check the address (http://HEAD:8265) and that the cluster runs"
-    if isinstance(error, ConnectionError | requests.ConnectionError):
-        return CallError("nobody answers there", where=where, todo=todo)
-    if isinstance(error, requests.Timeout):
-        return CallError(f"no answer within {_ANSWER_S:.0f} s", where=where, todo=todo)
+    if isinstance(error, OSError) and not isinstance(error, ValueError) and getattr(error, "response", None) is None:
+        return CallError(f"nobody answers there ({type(error).__name__})", where=where, todo=todo)
     # The server puts whole tracebacks into its answers: their last line says what it was.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
     text = lines[0] if len(lines) == 1 else f"{lines[0].partition(': Traceback')[0]}: {lines[-1]}"
-    return CallError(
-        f"no job server of Ray's, or it refuses the call: {text[:300].rstrip('. ')}", where=where, todo=todo
-    )
+    what = f"no job server of Ray's, or one that refuses: {text[:300].rstrip('. ')}"
+    return CallError(what, where=where, todo=todo)

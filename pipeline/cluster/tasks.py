@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -20,11 +19,7 @@ _STAGE_ABOVE = 0.5
 """Share of a source that a node expects to read, above which it copies the whole once."""
 
 
-Head = tuple[PlanSummary, Sequence[Tile], Sequence[str], bool]
-"""What the driver fetches of a prepared reel: a summary, its tiles, their ids, whether nodes copy the source."""
-
-
-def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Head, ReelWork, Plan, FrameIndex]:
+def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[PlanSummary, ReelWork, Plan, FrameIndex]:
     """See ``Executor.prepare``; nodes: alive ones, over which the reading spreads."""
     same_code(code)
     prepared = steps.prepare(job, number)
@@ -47,7 +42,7 @@ def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[Head, ReelWor
         tile_bytes=plan.tile_bytes,
         published=prepared.published,
     )
-    return (summary, plan.tiles, plan.tile_ids, work.stage), work, plan, prepared.index
+    return summary, work, plan, prepared.index
 
 
 def decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str) -> Decoded:

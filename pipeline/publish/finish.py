@@ -67,8 +67,10 @@ def finish(
         already = False
     except WholeAlready:
         already = True
-    except MissingError:
+    except (MissingError, VerifyError):
         if not publication.published_by_another():
+            # Told once: the next try, or the next run, restores the tiles of broken records anew.
+            Ledger(layout.work_dir(out, plan.reel.name)).forget_broken(plan.tile_ids)
             raise
         already = True
     except OSError as error:

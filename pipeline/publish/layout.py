@@ -27,6 +27,8 @@ REPORTS = (FRAMES, SHOTS, TILES, SOURCE_MD5, OUTPUT_MD5)
 """What is published before the deliverables, in this order. The summary, which tells of these, follows them."""
 
 _WORK = ".work"
+_INDEX_VERSION = 1
+"""Raised whenever an index comes out otherwise, so that an older one is not taken for it."""
 _QUARANTINE = "quarantine"
 _PLAN = re.compile(r"^plan-([0-9a-f]{64})\.json$")
 _TILE = re.compile(r"^(\d{6,})-(\d{7,})-(\d{7,})-([0-9a-f]{64})\.json$")
@@ -56,9 +58,10 @@ def source_dir(out: str, source_id: Sha256) -> str:
     return join(out, _WORK, f"source-{source_id}")
 
 
-def source_index(out: str, source_id: Sha256) -> str:
-    """The source's frame index."""
-    return join(source_dir(out, source_id), "index.parquet")
+def source_index(out: str, source_id: Sha256, rate: str | None) -> str:
+    """The source's frame index, as this version builds it. rate: what the spec says of it, for the index holds it."""
+    said = f"-rate-{rate.replace('/', '_')}" if rate else ""
+    return join(source_dir(out, source_id), f"index-{_INDEX_VERSION}{said}.parquet")
 
 
 def work_root(out: str) -> str:

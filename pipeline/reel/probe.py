@@ -43,11 +43,10 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
         whole.check_length(source)
         stream = source.stream
         fmt = _format(source)
-        ident = hashlib.sha256(f"{about.uri}\n{about.bytes}\n{about.version}".encode(errors="surrogateescape"))
         return Reel(
             name=name,
             uri=uri,
-            source_id=ident.hexdigest(),
+            source_id=_identity(about),
             bytes=about.bytes,
             container=source.container.format.name,
             stream=stream.index,
@@ -63,6 +62,20 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
             timecode=_timecode(source),
             others=tuple(_other(s) for s in source.container.streams if s.index != stream.index),
             tags=tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(source.container.metadata.items())[:_MAX_TAGS]),
+        )
+
+
+def _identity(about: store.Stat) -> str:
+    return hashlib.sha256(f"{about.uri}\n{about.bytes}\n{about.version}".encode(errors="surrogateescape")).hexdigest()
+
+
+def check_unchanged(reel: Reel) -> None:
+    """Raises SourceError where the source is no longer the file that was probed: half of two films is neither."""
+    if _identity(store.stat(reel.uri)) != reel.source_id:
+        raise SourceError(
+            "the file changed since it was probed",
+            where=reel.uri,
+            todo="Run again when nothing writes to it any more: a changed file is restored from its start",
         )
 
 

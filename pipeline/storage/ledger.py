@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.errors import MissingError, StorageError, VerifyError
+from pipeline.errors import MissingError, ReelmendError, StorageError, VerifyError
 from pipeline.storage import records, store
 from pipeline.types import TileRecord
 
@@ -101,6 +102,36 @@ class Ledger:
                 where=uri,
                 todo="Delete this file and the records that name it, and run again: those tiles are then restored anew",
             )
+
+    def forget_broken(self, tile_ids: Sequence[str]) -> int:
+        """Delete the records that cannot be read, or whose files are not there whole. Returns how many.
+
+        A file of the right size with other bytes is deleted with its record.
+        """
+        known = self.done()
+        sizes = {f.uri.rpartition("/")[2]: f.bytes for f in store.list_files(store.join(self.work, "segments"))}
+        broken = [t for t in tile_ids if t in known and not self._is_whole(self._names[t], sizes)]
+        for t in broken:
+            store.delete(store.join(self._tiles, self._names[t]))
+        return len(broken)
+
+    def _is_whole(self, record: str, sizes: Mapping[str, int]) -> bool:
+        try:
+            found = self._read(record)
+        except ReelmendError:
+            return False
+        named = [(s.name, s.sha256, s.bytes) for s in found.segments]
+        for name, sha256, size in [*named, (found.rows, found.rows_sha256, None)]:
+            base = name.rpartition("/")[2]
+            if base not in sizes or (size is not None and sizes[base] != size):
+                return False
+            with tempfile.TemporaryDirectory(prefix="reelmend-") as folder:
+                try:
+                    self.fetch(name, sha256, Path(folder) / "file")
+                except VerifyError:
+                    store.delete(store.join(self.work, name))
+                    return False
+        return True
 
     def keep_plan(self, plan_id: str, text: str) -> None:
         """Put the plan beside its tiles, once: a plan's id says all that is in it."""

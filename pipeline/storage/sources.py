@@ -169,6 +169,8 @@ def _check(name: tuple[str, ...], uri: str) -> None:
         wrong = "leads out of the output's folder"
     elif name[0] in _RESERVED:
         wrong = f"is taken: the output keeps {name[0]!r} for itself"
+    elif "report" in name[1:]:
+        wrong = "is taken: a reel's folder keeps 'report' for itself"
     elif any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         wrong = "has a control character, or bytes that are no text"
     if wrong:

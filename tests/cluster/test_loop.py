@@ -132,7 +132,8 @@ def test_transient_failures_wait_longer_each_time() -> None:
     waits = []
     while (verdict := record.judge(Kind.TRANSIENT, limits)).retry:
         waits.append(verdict.wait_s)
-    assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert waits[:7] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
+    assert set(waits[7:]) == {60.0}
     board = Board([0, 1])
     assert board.take(0.0) == 0
     board.failed(0, Kind.TRANSIENT, limits, now=10.0)
@@ -173,6 +174,42 @@ def test_the_other_steps_are_retried_too(step: str) -> None:
     outcomes, *_ = run(executor)
     assert outcomes[0].status == "done"
     assert executor.now > 1 + 2 + 4
+
+
+def test_a_publication_that_failed_starts_from_the_ledger_again() -> None:
+    failed: list[Call] = []
+
+    def fail(call: Call) -> tuple[Kind, BaseException] | None:
+        if call.step == "publish" and not failed:
+            failed.append(call)
+            executor.plans = [summary(3, done=[0, 2])]  # tile 1's segment was found broken
+            return Kind.APPLICATION, OSError("a segment is gone")
+        return None
+
+    executor = FakeExecutor([summary(3)], fail=fail)
+    outcomes, *_ = run(executor)
+    assert outcomes[0].status == "done"
+    assert [c.tile for c in executor.log if c.step == "tile"] == [0, 1, 2, 1]
+
+
+def test_a_listener_that_fails_is_heard_no_more_and_the_run_goes_on() -> None:
+    executor = FakeExecutor([summary(3)])
+
+    def listener(event: Event) -> None:
+        raise BrokenPipeError
+
+    loop = Loop(
+        [("/a", "a")],
+        executor,
+        listener,
+        limits=Limits(),
+        budget=100,
+        depth=2,
+        quarantine=lambda *_: None,
+        clock=lambda: executor.now,
+        stopping=lambda: False,
+    )
+    assert loop.run()[0].status == "done"
 
 
 def test_a_stop_ends_what_is_open_and_says_so() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.restore import make_job
 from pipeline import tables
+from pipeline.cluster import steps
 from pipeline.cluster.progress import ReelPlanned, TileDone
+from pipeline.cluster.work import ReelWork
+from pipeline.errors import SourceError
 from pipeline.publish.verify import verify
 from pipeline.reel.decode import decode
 from pipeline.reel.index import build
@@ -200,3 +205,30 @@ tiles: {frames: 8}
     run([source], tmp_path / "out", text)
     assert len(decoded(tmp_path / "out" / "c" / "c.mkv")) == len(decoded(tmp_path / "out" / "c" / "c.proxy.mp4")) == 20
     assert verify([str(tmp_path / "out")]).ok
+
+
+def test_a_lost_segment_is_restored_anew(run: Run, film: Path, tmp_path: Path) -> None:
+    keep = f"{SHORT_TILES}\nkeep_work: true\n"
+    run([film], tmp_path, keep)
+    before = framemd5(tmp_path, "a")
+    # As after a run that was killed before it published, and somebody's clean-up since.
+    shutil.rmtree(tmp_path / "a")
+    sorted((tmp_path / ".work" / "a" / "segments").glob("*-master-*"))[3].unlink()
+    sorted((tmp_path / ".work" / "a" / "segments").glob("*-rows-*"))[5].write_bytes(b"")
+    result, events = run([film], tmp_path, keep)
+    assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
+    assert sorted(e.tile for e in events if isinstance(e, TileDone)) == [3, 5]
+    assert framemd5(tmp_path, "a") == before
+    assert verify([str(tmp_path)]).ok
+
+
+def test_a_source_that_changes_on_the_way_is_told(film: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.mkv"
+    source.write_bytes(film.read_bytes())
+    job = make_job([str(source)], str(tmp_path / "out"), config="archive", overrides=["chain=[]"])
+    made = steps.prepare(job, 0)
+    work = ReelWork(steps.without_tiles(made.plan), job.out, job.spec, stage=False)
+    steps.decode_tile(work, made.index, made.plan.tiles[0], made.plan.tile_ids[0])
+    make_film(source, pixel_format_name="gray", frames=72, seed=9)
+    with pytest.raises(SourceError, match=r"a\.mkv.*changed"):
+        steps.decode_tile(work, made.index, made.plan.tiles[1], made.plan.tile_ids[1])
