@@ -133,6 +133,8 @@ class Display:
         kept = f", {event.done_tiles} already in the ledger" if event.done_tiles else ""
         self._line(f"{event.reel}: {_count(event.frames, 'frame')} in {_count(event.tiles, 'tile')}{kept}")
         if self._bars:
+            if event.reel in self._tasks:  # planned again, after a publication that failed
+                self._bars.remove_task(self._tasks.pop(event.reel))
             self._tasks[event.reel] = self._bars.add_task(
                 _cut(_printable(event.reel), self._name_columns),
                 total=event.frames,
@@ -158,6 +160,9 @@ class Display:
             self._line(
                 f"{o.name}: done, {_count(o.frames, 'frame')}{kept} in {human_time(o.seconds)} ({rate:.1f} frames/s)"
             )
+            for deliverable in o.detail.get("deliverables", ()):
+                for sentence in deliverable["held"]["left_out"]:
+                    self._line(f"{o.name}: {deliverable['file']}: {sentence}")
         else:
             self._line(f"{o.name}: {o.status}{f': {o.reason}' if o.reason else ''}")
 

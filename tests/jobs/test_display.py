@@ -275,3 +275,13 @@ def test_whatever_it_is_called_it_is_one_line_without_commands(name: str, reason
     (line,) = seen.tell(TileRetried(name, 3, reason))
     assert line.isprintable()
     assert "tile 3 is tried again" in line
+
+
+def test_what_a_container_could_not_hold_is_named() -> None:
+    text = io.StringIO()
+    held = {"left_out": ["stream 1 (flac) was left out: mov holds no such sound"]}
+    detail = {"deliverables": [{"file": "a.mov", "held": held}]}
+    outcome = ReelOutcome("a", "/a.mkv", "done", frames=4, tiles=1, restored=1, seconds=2.0, detail=detail)
+    with Display(console=Console(file=text, width=200)) as display:
+        display(ReelEnded(outcome))
+    assert "a: a.mov: stream 1 (flac) was left out" in text.getvalue()
