@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.errors import CallError, ConfigError, MissingError, ReelmendError, StorageError
-from pipeline.restore import weights
 from pipeline.spec import Spec, parse
 from pipeline.storage import sources, store
 from pipeline.types import NetInfo
@@ -95,6 +94,8 @@ def _absolute(uri: str) -> str:
 
 def find_nets(spec: Spec) -> Mapping[str, NetInfo]:
     """Pass name → weights, for every net of the chain. Raises CallError: without them no reel could be restored."""
+    from pipeline.restore import weights  # torch comes with it, and most commands do without
+
     try:
         return {name: weights.resolve(p) for p, name in zip(spec.chain, spec.pass_names(), strict=True)}
     except ReelmendError as error:
