@@ -44,7 +44,8 @@ def orchestration(
     with told(f"steps of {len(chosen[::2])} tiles, alone"):
         for number in chosen[::2]:
             alone.measure(number)
-    run = restore(film, folder / name, *(w for s in said for w in ("--set", s)))
+    # Few looks: they take time of the cores that the run is to have.
+    run = restore(film, folder / name, *(w for s in said for w in ("--set", s)), every_s=0.2)
     with told(f"steps of {len(chosen[1::2])} tiles, alone"):
         for number in chosen[1::2]:
             alone.measure(number)

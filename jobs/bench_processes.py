@@ -15,8 +15,10 @@ Role = Literal["driver", "restorer", "task worker", "Ray"]
 """What a process is to a run. ``Ray``: its own servers and agents."""
 
 _PROC = Path("/proc")
-_TREE_S = 0.3
-"""Seconds between two looks for new descendants, which is dearer than a look at those that are known."""
+_STARTING_S = 20.0
+"""Seconds in which most of a run's processes come to be."""
+_TREE_S = (0.1, 1.0)
+"""Seconds between two looks for new descendants, in that time and after it: they cost milliseconds."""
 _RESTORER = "RestorerActor"
 _RESTORING = "RestorerActor.restore"
 _LOADING = "RestorerActor.load"
@@ -80,10 +82,10 @@ class Watch:
         return [s for s in self.seen.values() if s.role == role]
 
     def _look(self) -> None:
-        looked = 0.0
+        began, looked = time.time(), 0.0
         while not self._over.wait(self.every_s):
             now = time.time()
-            if now - looked >= _TREE_S:
+            if now - looked >= _TREE_S[now - began > _STARTING_S]:
                 looked = now
                 pids = [self.root, *descendants(self.root)]
             for pid in pids:
@@ -121,7 +123,7 @@ def _role(title: str, is_root: bool) -> Role:
 def descendants(root: int) -> list[int]:
     """Children of a process, and theirs."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir(_PROC):  # noqa: PTH208 - twenty times a second
+    for entry in os.listdir(_PROC):  # noqa: PTH208 - often
         if entry.isdecimal():
             fields = _stat(int(entry))
             if fields:

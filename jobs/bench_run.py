@@ -19,6 +19,8 @@ from pipeline.types import TileRecord
 
 _LONGEST_S = 3600.0
 """A run that takes longer is broken."""
+_STOP_S = 20.0
+"""A run stops within 3 s of being told to; this is for a machine that has much else to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,12 @@ def restore(source: Path, out: Path, *words: str, every_s: float = 0.05) -> Run:
         try:
             status = process.wait(_LONGEST_S)
         finally:
-            process.kill()
+            if process.poll() is None:
+                process.terminate()  # so that it takes its Ray down
+                try:
+                    process.wait(_STOP_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
             watch.stop()
         ended = time.time()
         reader.join(5.0)

@@ -250,9 +250,8 @@ def test_a_job_that_fails_is_marked_so_and_may_be_submitted_again(head: Head, fi
     assert submitted.status == 0, submitted
     job = submitted.out.strip()
     until(lambda: head.status(job) not in ("PENDING", "RUNNING"))
-    asked, logs, again = (
-        end(p) for p in [head.start("status", job, "--json"), head.start("logs", job), head.start(*words)]
-    )
+    asked, logs = (end(p) for p in [head.start("status", job, "--json"), head.start("logs", job)])
+    again = head.call(*words)
     assert asked.status == 1
     said = json.loads(asked.out)
     assert (said["status"], said["exit_status"]) == ("FAILED", 2)

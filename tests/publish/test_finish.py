@@ -214,7 +214,10 @@ def test_a_tile_that_is_missing_or_wrong_is_named(source: str, out: str, scratch
     segment.write_bytes(good[:-1] + b"\0")
     with pytest.raises(VerifyError, match="sha256"):
         finish(plan, index, out, scratch=scratch)
-    segment.write_bytes(good)
+    # Told once; then the record is forgotten, and the tile is to do again like any other.
+    assert ledger.done() == {plan.tile_ids[0], plan.tile_ids[2]}
+    night.restore(plan, index, out, scratch, tiles=[1])
+    assert segment.read_bytes() == good
 
     uri = next(s.uri for s in store.list_files(ledger.work + "/tiles") if "/000001-" in s.uri)
     text = json.loads(Path(uri).read_text())
