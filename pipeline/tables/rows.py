@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.tables.schema import CUT_COLUMN, FRAME_COLUMNS, Column, schema
 from pipeline.tables.summary import JoinSummary, Summariser
 from pipeline.types import FrameRow
 
-ROW_GROUP = 2_048
+ROW_GROUP = 1_024
 """Frames in one row group of ``frames.parquet``: a reader skips by them, and a join holds no more rows at once."""
 
 _MAX_TILE_ROWS = 10_000
@@ -32,6 +33,8 @@ def write_rows(path: Path, rows: Sequence[FrameRow]) -> None:
 def read_rows(source: files.Source) -> list[FrameRow]:
     """Read what ``write_rows`` wrote. Raises MissingError, or StorageError where the file is anything else."""
     table = files.read_all(source, "rows", _ROW_COLUMNS, _MAX_TILE_ROWS)
+    # pyarrow's footer and schema hold each other: 100 KiB that would wait for thousands of tiles, being few objects.
+    gc.collect(1)
     names = [c.name for c in _ROW_COLUMNS]
     return [
         FrameRow(**dict(zip(names, values, strict=True)))
