@@ -20,6 +20,8 @@ from pipeline.cluster.progress import (
     ReelPlanned,
     ReelPublishing,
     RunStarted,
+    StorageAnswers,
+    StorageSilent,
     TileDone,
     TileRetried,
 )
@@ -120,6 +122,15 @@ class Display:
             case TileRetried():
                 where = f"tile {event.tile}" if event.tile >= 0 else "reel"
                 self._line(f"{event.reel}: {where} is tried again: {event.reason}")
+            case StorageSilent():
+                since = time.strftime("%H:%M:%S", time.localtime(time.time() - event.seconds))
+                silent, wait = human_time(event.seconds), human_time(event.next_try_s)
+                self._line(
+                    f"{event.storage} does not answer since {since} ({silent}); what needs it waits, "
+                    f"next try in {wait}: {event.reason}"
+                )
+            case StorageAnswers():
+                self._line(f"{event.storage} answers again, after {human_time(event.seconds)}")
             case ReelPublishing():
                 self._line(f"{event.reel}: all tiles done, assembling")
             case ReelEnded():

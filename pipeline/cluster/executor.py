@@ -28,6 +28,9 @@ class Failure:
     ticket: Ticket
     kind: Kind
     error: BaseException
+    held: bool = False
+    """Of a tile: it is restored, and only its way into storage failed. Its pictures are kept, for ``encode`` under
+    this ticket, until that or ``forget`` is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,9 @@ class Executor(Protocol):
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
         """Decode, restore on the named restorer, encode, record; gives a TileSummary."""
 
+    def encode(self, ticket: Ticket, tries: int) -> Ticket:
+        """Encode and record a tile once more, whose pictures are held since this ticket failed."""
+
     def publish(self, reel: int) -> Ticket:
         """Assemble and publish a reel whose tiles are all recorded; gives its summary as a dict."""
 
@@ -74,7 +80,7 @@ class Executor(Protocol):
         """What has ended since the last call; waits up to ``timeout_s`` seconds for the first."""
 
     def forget(self, ticket: Ticket) -> None:
-        """The result of this work is no longer wanted; stop it where that is possible."""
+        """The result of this work is no longer wanted; stop it where that is possible, and hold nothing for it."""
 
     def drop(self, reel: int) -> None:
         """A reel has ended: let go of what is held for it."""

@@ -7,55 +7,31 @@ are probed and planned while this one is restored, so that the pool is never emp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from pipeline.cluster.executor import Executor, Failure, PlanSummary, Success, Ticket, TileSummary
-from pipeline.cluster.policy import Board, Budget, Limits, Record
+from pipeline.cluster.policy import Board, Budget, Kind, Limits, Outages
 from pipeline.cluster.progress import (
-    Event,
     Listener,
-    Load,
     ReelEnded,
     ReelPlanned,
     ReelPublishing,
+    StorageAnswers,
+    StorageSilent,
+    Teller,
     TileDone,
     TileRetried,
 )
-from pipeline.errors import PublishedError
+from pipeline.cluster.reels import ReelRun, Restored, Work
+from pipeline.errors import PublishedError, StorageError
+from pipeline.storage import store
 from pipeline.types import OutcomeStatus, ReelOutcome
 
-_LOAD_EVERY_S = 1.0
 _PREPARING = 2
 """Reels that are probed and planned at once: reading tables costs storage, not pixels."""
 
 Quarantine = Callable[[int, BaseException, int | None, int], None]
 """Writes a quarantine record: reel, error, tile, tries."""
-
-
-@dataclass(slots=True)
-class _Reel:
-    number: int
-    name: str
-    uri: str
-    began: float = 0.0
-    plan: PlanSummary | None = None
-    board: Board | None = None
-    restored: int = 0
-    prepare_record: Record = field(default_factory=Record)
-    publish_record: Record = field(default_factory=Record)
-    again_at: float = 0.0
-    """Not before this time is the failed prepare or publish step tried again."""
-    publishing: bool = False
-    outcome: ReelOutcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    step: str
-    reel: int
-    tile: int = -1
-    restorer: int = -1
-    size: int = 0
 
 
 class Loop:
@@ -67,6 +43,7 @@ class Loop:
         executor: Executor,
         listener: Listener,
         *,
+        out: str,
         limits: Limits,
         budget: int,
         depth: int,
@@ -74,22 +51,25 @@ class Loop:
         clock: Callable[[], float],
         stopping: Callable[[], bool],
     ):
-        """reels: (uri, name) in order. budget: bytes in flight. depth: tiles that wait at or run on one restorer."""
-        self._reels = [_Reel(n, name, uri) for n, (uri, name) in enumerate(reels)]
+        """reels: (uri, name) in order. out: the job's output. budget: bytes in flight. depth: tiles that wait at or run
+        on one restorer."""
+        self._out = frozenset({store.storage_of(out)})
+        self._reels = [
+            ReelRun(n, name, uri, self._out | {store.storage_of(uri)}) for n, (uri, name) in enumerate(reels)
+        ]
         self._executor = executor
-        self._listener: Listener | None = listener
+        self._tell = Teller(listener, clock())
         self._limits = limits
+        self._outages = Outages(limits)
+        self._restored: list[Restored] = []
         self._budget = Budget(budget)
         self._depth = depth
         self._quarantine = quarantine
         self._clock = clock
         self._stopping = stopping
-        self._work: dict[Ticket, _Work] = {}
+        self._work: dict[Ticket, Work] = {}
         self._at: dict[int, int] = {}
         """Restorer → tiles that it has."""
-        self._next = 0
-        self._busy_s = 0.0
-        self._load_told = clock()
 
     def run(self) -> list[ReelOutcome]:
         """Until every reel has ended, or a stop is asked for."""
@@ -104,53 +84,61 @@ class Loop:
                     self._succeeded(work, result)
                 else:
                     self._failed(work, result)
-            self._tell_load()
+            tiles = sum(w.step == "tile" for w in self._work.values())
+            self._tell.load(self._clock(), restorers=len(self._at), in_flight=self._budget.used, tiles=tiles)
         for reel in self._reels:
             if reel.outcome is None:
                 self._end(reel, "stopped", "the run was stopped; the next run goes on from here")
         return [r.outcome for r in self._reels if r.outcome is not None]
 
-    def _tell(self, event: Event) -> None:
-        """A listener that fails (its terminal is gone, say) is heard no more; the run goes on."""
-        if self._listener is None:
-            return
-        try:
-            self._listener(event)
-        except (Exception, SystemExit):  # noqa: BLE001 - rich ends the process where its pipe is closed
-            self._listener = None
-
     # -- starting work
 
     def _start_what_can_start(self) -> None:
         now = self._clock()
+        self._start_encoding(now)
         self._start_publishing(now)
         self._start_tiles(now)
         self._start_preparing(now)
 
-    def _open(self) -> list[_Reel]:
+    def _begin(self, ticket: Ticket, work: Work, now: float) -> None:
+        self._work[ticket] = work
+        self._outages.begun(work.needs, now)
+
+    def _open(self) -> list[ReelRun]:
         return [r for r in self._reels if r.outcome is None]
 
     def _start_preparing(self, now: float) -> None:
         preparing = sum(w.step == "prepare" for w in self._work.values())
-        waiting = sum(r.board.todo for r in self._open() if r.board)
+        waiting = sum(r.board.todo for r in self._open() if r.board and not self._outages.hold(r.needs, now))
         enough = 2 * self._depth * max(1, len(self._at))
         for reel in self._open():
             if preparing >= _PREPARING or waiting >= enough:
                 return
-            if reel.plan is None and now >= reel.again_at and not self._under_way(reel.number, "prepare"):
+            due = reel.plan is None and now >= reel.again_at and not self._under_way(reel.number, "prepare")
+            if due and not self._outages.hold(reel.needs, now):
                 reel.began = reel.began or now
-                self._work[self._executor.prepare(reel.number)] = _Work("prepare", reel.number)
+                self._begin(self._executor.prepare(reel.number), Work("prepare", reel.number, reel.needs), now)
                 preparing += 1
 
     def _under_way(self, reel: int, step: str) -> bool:
         return any(w.reel == reel and w.step == step for w in self._work.values())
+
+    def _start_encoding(self, now: float) -> None:
+        """What is restored already goes first: it takes up room, and a short outage costs it nothing."""
+        for restored in [r for r in self._restored if now >= r.again_at]:
+            if self._outages.hold(restored.work.needs, now):
+                continue
+            self._restored.remove(restored)
+            board = self._reels[restored.work.reel].board
+            assert board is not None  # a tile comes from a board
+            self._begin(self._executor.encode(restored.ticket, board.tries(restored.work.tile)), restored.work, now)
 
     def _start_tiles(self, now: float) -> None:
         alive = self._executor.restorers()
         self._at = {r: self._at.get(r, 0) for r in alive}
         for reel in self._open():
             board, plan = reel.board, reel.plan
-            while board and plan and board.ready(now):
+            while board and plan and board.ready(now) and not self._outages.hold(reel.needs, now):
                 free = [r for r in self._at if self._at[r] < self._depth]
                 if not free or not self._budget.fits(plan.tile_bytes):
                     return  # in order of submission: a later reel's smaller tile does not overtake
@@ -158,18 +146,19 @@ class Loop:
                 tile = board.take(now)
                 assert tile is not None  # it was ready
                 ticket = self._executor.tile(reel.number, tile, restorer, board.tries(tile))
-                self._work[ticket] = _Work("tile", reel.number, tile, restorer, plan.tile_bytes)
+                self._begin(ticket, Work("tile", reel.number, reel.needs, tile, restorer, plan.tile_bytes), now)
                 self._at[restorer] += 1
                 self._budget.take(plan.tile_bytes)
 
     def _start_publishing(self, now: float) -> None:
         for reel in self._open():
-            if reel.board and reel.board.finished and not reel.publishing and now >= reel.again_at:
+            due = reel.board and reel.board.finished and not reel.publishing and now >= reel.again_at
+            if due and not self._outages.hold(reel.needs, now):
                 reel.publishing = True
                 self._tell(ReelPublishing(reel.name))
-                self._work[self._executor.publish(reel.number)] = _Work("publish", reel.number)
+                self._begin(self._executor.publish(reel.number), Work("publish", reel.number, reel.needs), now)
 
-    def _release(self, work: _Work) -> None:
+    def _release(self, work: Work) -> None:
         if work.step == "tile":
             self._budget.give(work.size)
             if work.restorer in self._at:
@@ -177,8 +166,10 @@ class Loop:
 
     # -- results
 
-    def _succeeded(self, work: _Work, result: Success) -> None:
+    def _succeeded(self, work: Work, result: Success) -> None:
         reel = self._reels[work.reel]
+        for ended in self._outages.answered(work.needs):
+            self._tell(StorageAnswers(ended.storage, self._clock() - ended.since))
         if work.step == "prepare":
             self._prepared(reel, result.value)
         elif work.step == "tile":
@@ -186,7 +177,7 @@ class Loop:
         else:
             self._end(reel, "done", detail=result.value)
 
-    def _prepared(self, reel: _Reel, plan: PlanSummary) -> None:
+    def _prepared(self, reel: ReelRun, plan: PlanSummary) -> None:
         reel.plan = plan
         frames = plan.tile_frames
         self._tell(ReelPlanned(reel.name, plan.frames, len(frames), sum(frames[t] for t in plan.done), len(plan.done)))
@@ -195,23 +186,28 @@ class Loop:
         else:
             reel.board = Board(range(len(frames)), plan.done)
 
-    def _tile_done(self, reel: _Reel, tile: int, summary: TileSummary) -> None:
+    def _tile_done(self, reel: ReelRun, tile: int, summary: TileSummary) -> None:
         assert reel.plan is not None  # a tile comes from a plan
         assert reel.board is not None
         reel.board.done(tile)
         reel.restored += summary.ours
-        self._busy_s += summary.restore_seconds
+        self._tell.computed(summary.restore_seconds)
         self._tell(TileDone(reel.name, tile, reel.plan.tile_frames[tile]))
 
-    def _failed(self, work: _Work, failure: Failure) -> None:
+    def _failed(self, work: Work, failure: Failure) -> None:
         reel, now = self._reels[work.reel], self._clock()
+        silent = self._silent(work, failure, now)
+        # Waiting has been of no use for a quarter of an hour.
+        kind = Kind.FINAL if silent is not None and self._outages.lasts(silent, now) else failure.kind
         if work.step == "tile":
             assert reel.board is not None  # a tile comes from a board
-            verdict = reel.board.failed(work.tile, failure.kind, self._limits, now)
+            verdict = reel.board.failed(work.tile, kind, self._limits, now, held=failure.held)
             tries = reel.board.tries(work.tile)
+            if failure.held:
+                self._hold(Restored(replace(work, restorer=-1, needs=self._out), failure.ticket, now + verdict.wait_s))
         else:
             record = reel.prepare_record if work.step == "prepare" else reel.publish_record
-            verdict = record.judge(failure.kind, self._limits)
+            verdict = record.judge(kind, self._limits, now)
             tries = record.tries
             reel.again_at = now + verdict.wait_s
             if work.step == "publish":
@@ -222,15 +218,36 @@ class Loop:
             # Not broken: there is a good deliverable, and a quarantine record beside it would say otherwise.
             self._end(reel, "refused", str(failure.error))
         elif verdict.retry:
-            self._tell(TileRetried(reel.name, work.tile, f"{work.step}: {failure.kind.value}: {failure.error}"))
+            if silent is None:  # else the outage is told, once for all that it hinders
+                self._tell(TileRetried(reel.name, work.tile, f"{work.step}: {failure.kind.value}: {failure.error}"))
         else:
             self._quarantine(reel.number, failure.error, tile, tries)
             self._end(reel, "quarantined", str(failure.error))
 
-    def _end(self, reel: _Reel, status: OutcomeStatus, reason: str | None = None, detail: object = None) -> None:
+    def _silent(self, work: Work, failure: Failure, now: float) -> str | None:
+        """The storage that did not answer a step, where that is why it failed; it is noted, and told."""
+        error = failure.error
+        if failure.kind is not Kind.TRANSIENT or not isinstance(error, StorageError) or error.where is None:
+            return None
+        storage = store.storage_of(error.where)
+        if storage not in work.needs:
+            return None
+        if news := self._outages.failed(storage, now):
+            self._tell(StorageSilent(storage, now - news.since, news.next_try - now, f"{error.where}: {error.what}"))
+        return storage
+
+    def _hold(self, restored: Restored) -> None:
+        self._restored.append(restored)
+        self._budget.take(restored.work.size)
+
+    def _end(self, reel: ReelRun, status: OutcomeStatus, reason: str | None = None, detail: object = None) -> None:
         for ticket in [t for t, w in self._work.items() if w.reel == reel.number]:
             self._release(self._work.pop(ticket))
             self._executor.forget(ticket)
+        for held in [r for r in self._restored if r.work.reel == reel.number]:
+            self._restored.remove(held)
+            self._budget.give(held.work.size)
+            self._executor.forget(held.ticket)
         frames = reel.plan.frames if reel.plan else 0
         reel.outcome = ReelOutcome(
             name=reel.name,
@@ -245,13 +262,3 @@ class Loop:
         )
         self._executor.drop(reel.number)
         self._tell(ReelEnded(reel.outcome))
-
-    def _tell_load(self) -> None:
-        now = self._clock()
-        past = now - self._load_told
-        if past < _LOAD_EVERY_S:
-            return
-        restorers = max(1, len(self._at))
-        tiles = sum(w.step == "tile" for w in self._work.values())
-        self._tell(Load(min(1.0, self._busy_s / (past * restorers)), self._budget.used, tiles))
-        self._busy_s, self._load_told = 0.0, now

@@ -5,8 +5,13 @@ from __future__ import annotations
 import enum
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+
+_LONGEST_WAIT_S = 60.0
+"""Longest wait before another try. A try itself takes half a minute to fail: storage has a patience of its own."""
+_FIRST_PAUSE_S = 5.0
+"""First wait of all that needs a storage which does not answer, in seconds; doubles with every try that fails."""
 
 
 class Kind(enum.Enum):
@@ -30,8 +35,10 @@ class Limits:
 
     application: int = 2
     crash: int = 4
-    transient: int = 12
-    """With the waits between them, and storage's own retries, an outage of a quarter of an hour."""
+    transient: int = 5
+    """Transient failures count once they are so many and ``outage_s`` lies between the first and the last of them."""
+    outage_s: float = 900.0
+    """Seconds for which storage may be silent before what needs it is given up."""
     backoff_s: float = 1.0
     """Wait before the first retry after a transient failure, in seconds; doubles each time, at most 60."""
 
@@ -49,13 +56,15 @@ class Record:
     """The failures of one step so far."""
 
     failures: Counter[Kind] = field(default_factory=Counter)
+    silent_since: float | None = None
+    """When the first transient failure was noted."""
 
     @property
     def tries(self) -> int:
         """Failures that count as tries; a lost node's do not."""
         return sum(n for k, n in self.failures.items() if k is not Kind.NODE)
 
-    def judge(self, kind: Kind, limits: Limits) -> Verdict:
+    def judge(self, kind: Kind, limits: Limits, now: float) -> Verdict:
         """Note one more failure and say what follows."""
         self.failures[kind] += 1
         n = self.failures[kind]
@@ -67,10 +76,12 @@ class Record:
             case Kind.CRASH:
                 return Verdict(retry=n < limits.crash, wait_s=limits.backoff_s)
             case Kind.TRANSIENT:
-                return Verdict(retry=n < limits.transient, wait_s=min(60.0, limits.backoff_s * 2 ** (n - 1)))
+                self.silent_since = now if self.silent_since is None else self.silent_since
+                patient = n < limits.transient or now - self.silent_since < limits.outage_s
+                return Verdict(retry=patient, wait_s=min(_LONGEST_WAIT_S, limits.backoff_s * 2 ** min(n - 1, 20)))
             case Kind.NODE:
                 # At once the first time; then slower, should the cluster be falling apart.
-                return Verdict(retry=True, wait_s=min(30.0, limits.backoff_s * 2 ** (n - 2)) if n > 1 else 0.0)
+                return Verdict(retry=True, wait_s=min(30.0, limits.backoff_s * 2 ** min(n - 2, 20)) if n > 1 else 0.0)
 
 
 class Board:
@@ -111,11 +122,15 @@ class Board:
         """A tile is in the ledger."""
         self._running.discard(tile)
 
-    def failed(self, tile: int, kind: Kind, limits: Limits, now: float) -> Verdict:
-        """A tile failed: it waits for another try, unless the verdict says that there is none."""
-        self._running.discard(tile)
-        verdict = self._records.setdefault(tile, Record()).judge(kind, limits)
-        if verdict.retry:
+    def failed(self, tile: int, kind: Kind, limits: Limits, now: float, *, held: bool = False) -> Verdict:
+        """A tile failed: it waits for another try, unless the verdict says that there is none.
+
+        held: its restored pictures are kept, so that it stays under way; the further tries are the caller's to begin.
+        """
+        verdict = self._records.setdefault(tile, Record()).judge(kind, limits, now)
+        if not held or not verdict.retry:
+            self._running.discard(tile)
+        if verdict.retry and not held:
             # Ready at once means first in line again: the reel's end waits for its oldest tile.
             heapq.heappush(self._todo, (now + verdict.wait_s if verdict.wait_s else 0.0, tile))
         return verdict
@@ -124,6 +139,64 @@ class Board:
         """Tries that a tile has used up."""
         record = self._records.get(tile)
         return record.tries if record else 0
+
+
+@dataclass(slots=True)
+class Outage:
+    """A storage that does not answer."""
+
+    storage: str
+    since: float
+    """When the first step gave up on it."""
+    next_try: float
+    wait_s: float = _FIRST_PAUSE_S
+    trying: bool = False
+    """A step that needs it was let begin since the last failure."""
+
+
+class Outages:
+    """The storages that do not answer.
+
+    What needs one of them is not begun, for it would fail too; only now and then one step may try. Whoever succeeds
+    ends the outage. One that lasts longer than ``Limits.outage_s`` holds nothing back any more: what needs the storage
+    is to fail then, and to end.
+    """
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+        self._out: dict[str, Outage] = {}
+
+    def hold(self, needs: Collection[str], now: float) -> bool:
+        """Whether a step that needs these storages has to wait."""
+        return any(now < o.next_try and not self.lasts(o.storage, now) for o in self._of(needs))
+
+    def lasts(self, storage: str, now: float) -> bool:
+        """Whether a storage has been silent for so long that waiting is no use."""
+        return storage in self._out and now - self._out[storage].since >= self._limits.outage_s
+
+    def begun(self, needs: Collection[str], now: float) -> None:
+        """A step that needs these storages has begun: where one of them is silent, that was the one try for now."""
+        for o in self._of(needs):
+            o.trying, o.next_try = True, now + _LONGEST_WAIT_S
+
+    def failed(self, storage: str, now: float) -> Outage | None:
+        """A step gave up on a storage. Gives the outage where there is news of it, None where it is known."""
+        found = self._out.get(storage)
+        if found is None:
+            found = self._out[storage] = Outage(storage, now, now + _FIRST_PAUSE_S)
+            return found
+        if not found.trying:
+            return None  # it began before the outage
+        found.wait_s = min(_LONGEST_WAIT_S, 2 * found.wait_s)
+        found.trying, found.next_try = False, now + found.wait_s
+        return found
+
+    def answered(self, storages: Collection[str]) -> list[Outage]:
+        """A step that needed these storages succeeded. Gives the outages that this ends."""
+        return [self._out.pop(s) for s in storages if s in self._out]
+
+    def _of(self, needs: Collection[str]) -> list[Outage]:
+        return [self._out[s] for s in needs if s in self._out]
 
 
 class Budget:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.types import ReelOutcome
 
+_LOAD_EVERY_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
@@ -48,6 +50,28 @@ class TileRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageSilent:
+    """A storage does not answer: what needs it waits. Told when it is noticed, and after every try that fails."""
+
+    storage: str
+    """As ``storage_of`` has it, e.g. ``s3://out``."""
+    seconds: float
+    """Since it was noticed."""
+    next_try_s: float
+    """Seconds until one step tries again."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageAnswers:
+    """A storage that was silent answers again."""
+
+    storage: str
+    seconds: float
+    """That it was silent."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReelPublishing:
     """All tiles are done; the deliverables are being assembled."""
 
@@ -71,5 +95,44 @@ class Load:
     in_flight_tiles: int
 
 
-Event = RunStarted | ReelPlanned | TileDone | TileRetried | ReelPublishing | ReelEnded | Load
+Event = (
+    RunStarted
+    | ReelPlanned
+    | TileDone
+    | TileRetried
+    | StorageSilent
+    | StorageAnswers
+    | ReelPublishing
+    | ReelEnded
+    | Load
+)
 Listener = Callable[[Event], None]
+
+
+class Teller:
+    """A listener, and how busy the restorers are. One that fails (its terminal is gone, say) is heard no more."""
+
+    def __init__(self, listener: Listener, now: float):
+        self._listener: Listener | None = listener
+        self._busy_s = 0.0
+        self._told = now
+
+    def __call__(self, event: Event) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(event)
+        except (Exception, SystemExit):  # noqa: BLE001 - rich ends the process where its pipe is closed
+            self._listener = None
+
+    def computed(self, seconds: float) -> None:
+        """A restorer has computed for so long."""
+        self._busy_s += seconds
+
+    def load(self, now: float, *, restorers: int, in_flight: int, tiles: int) -> None:
+        """Tell how busy all is, unless it was told less than a second ago. in_flight: bytes."""
+        past = now - self._told
+        if past < _LOAD_EVERY_S:
+            return
+        self(Load(min(1.0, self._busy_s / (past * max(1, restorers))), in_flight, tiles))
+        self._busy_s, self._told = 0.0, now

@@ -18,7 +18,7 @@ from pipeline.cluster.policy import Kind
 from pipeline.cluster.pool import Pool
 from pipeline.cluster.session import alive_nodes, answering
 from pipeline.cluster.work import Job, ReelWork
-from pipeline.errors import CallError
+from pipeline.errors import CallError, StorageError
 from pipeline.types import FrameIndex, Plan, Tile
 
 _LOOK_S = 5.0
@@ -34,7 +34,7 @@ class _Pending:
     ticket: Ticket
     step: Step
     refs: tuple[Any, ...]
-    """The last one is waited for; all are cancelled."""
+    """The last one is waited for; the others are held for it."""
     reel: int
     restorer: int
     nodes: frozenset[str]
@@ -83,6 +83,8 @@ class RayExecutor:
         self._unstage = ray.remote(num_cpus=0, max_retries=0)(tasks.unstage)
         self._tickets = 0
         self._pending: dict[Any, _Pending] = {}
+        self._restored: dict[Ticket, _Pending] = {}
+        """Tiles whose restored pictures are held for another try of encoding."""
         self._undecided: list[_Undecided] = []
         self._held: dict[int, _Held] = {}
 
@@ -109,8 +111,15 @@ class RayExecutor:
         decoded = self._decode.remote(held.work, held.index, held.tiles[tile], held.tile_ids[tile], self._code)
         restored = self.pool.actor(restorer).restore.remote(held.work, decoded)
         encoded = self._encode.remote(held.work, restored, tries, self._code)
-        # Only the last ref is kept: the pictures go from the store as soon as the next step has them.
-        return self._hand_out("tile", reel, (encoded,), restorer)
+        # The decoded pictures' ref is not kept: they go from the store as soon as the restorer has them. The restored
+        # ones stay there until they are encoded in any case.
+        return self._hand_out("tile", reel, (restored, encoded), restorer)
+
+    def encode(self, ticket: Ticket, tries: int) -> Ticket:
+        before = self._restored.pop(ticket)
+        restored = before.refs[0]
+        encoded = self._encode.remote(self._held[before.reel].work, restored, tries, self._code)
+        return self._hand_out("tile", before.reel, (restored, encoded))
 
     def publish(self, reel: int) -> Ticket:
         held = self._held[reel]
@@ -149,6 +158,9 @@ class RayExecutor:
             value = ray.get(pending.refs[-1])
         except Exception as error:  # noqa: BLE001 - whatever a step raised is sorted by kind and told
             return self._broke(pending, error)
+        if isinstance(value, StorageError):
+            self._restored[pending.ticket] = pending
+            return [Failure(pending.ticket, Kind.TRANSIENT, value, held=True)]
         if pending.step == "prepare":
             value = self._keep(pending.reel, *value)
         return [Success(pending.ticket, value)]
@@ -212,6 +224,7 @@ class RayExecutor:
                 if pending.step != "tile":  # a tile's chain ends on an actor: what runs there is short, let it
                     ray.cancel(ref, force=False)
         self._undecided = [u for u in self._undecided if u.pending.ticket != ticket]
+        self._restored.pop(ticket, None)
 
     def drop(self, reel: int) -> None:
         held = self._held.pop(reel, None)

@@ -49,6 +49,7 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
                 job.sources,
                 executor,
                 listener,
+                out=job.out,
                 limits=Limits(application=job.spec.cluster.tries, crash=job.spec.cluster.crashes),
                 budget=executor.room.in_flight_bytes,
                 depth=executor.room.depth,

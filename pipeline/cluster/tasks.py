@@ -9,7 +9,7 @@ import ray
 from pipeline.cluster import steps
 from pipeline.cluster.executor import PlanSummary, TileSummary
 from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
-from pipeline.errors import CallError
+from pipeline.errors import CallError, StorageError
 from pipeline.plan.reads import bytes_to_read
 from pipeline.publish.finish import finish
 from pipeline.storage import store
@@ -51,10 +51,16 @@ def decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: st
     return steps.decode_tile(work, index, tile, tile_id)
 
 
-def encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSummary:
-    """See ``steps.encode_tile``."""
+def encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSummary | StorageError:
+    """See ``steps.encode_tile``. That storage does not answer is returned, not raised: what is raised may as well come
+    from the steps before, and here it is known that the restored pictures are there for another try."""
     same_code(code)
-    return steps.encode_tile(work, restored, tries)
+    try:
+        return steps.encode_tile(work, restored, tries)
+    except StorageError as error:
+        if not error.transient:
+            raise
+        return error
 
 
 def unstage(work: ReelWork) -> None:

@@ -42,6 +42,12 @@ def local_path(uri: str) -> Path | None:
     return place(uri).local
 
 
+def storage_of(uri: str) -> str:
+    """What a file's being there hangs on: ``s3://bucket``, ``the disk``… Where that is silent, so are all its files."""
+    where = place(uri)
+    return "the disk" if where.local is not None else f"{where.root}{where.bucket}"
+
+
 def stat(uri: str) -> Stat:
     """Size and version of a file. MissingError where there is none, or a folder."""
     where = place(uri)

@@ -17,7 +17,7 @@ from pipeline.errors import StorageError
 from pipeline.storage import disk, remote
 from pipeline.storage.faults import LIBRARY_ERRORS, is_there_already, is_transient
 from pipeline.storage.filesystems import Place, place
-from pipeline.storage.look import Stat, absolute, exists, join, list_files, list_names, local_path, stat
+from pipeline.storage.look import Stat, absolute, exists, join, list_files, list_names, local_path, stat, storage_of
 from pipeline.storage.retry import retrying
 from pipeline.storage.staging import fetch, stage, unstage
 
@@ -41,6 +41,7 @@ __all__ = [
     "read_bytes",
     "stage",
     "stat",
+    "storage_of",
     "unstage",
 ]
 

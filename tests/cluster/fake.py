@@ -16,6 +16,8 @@ class Call:
     tile: int = -1
     restorer: int = -1
     tries: int = 0
+    at: float = 0.0
+    """When it was handed out."""
 
 
 @dataclass
@@ -25,18 +27,25 @@ class FakeExecutor:
     plans: Sequence[PlanSummary]
     alive: list[int] = field(default_factory=lambda: [0, 1])
     fail: Callable[[Call], tuple[Kind, BaseException] | None] = lambda call: None
+    holds: Callable[[Call], bool] = lambda call: call.step == "encode"
+    """Whether a tile that fails does so after its restoration."""
     now: float = 0.0
     log: list[Call] = field(default_factory=list)
     under_way: dict[int, Call] = field(default_factory=dict)
+    held: dict[int, Call] = field(default_factory=dict)
+    """Tickets of tiles whose restored pictures are kept."""
     most_tiles: int = 0
+    """The most tiles that had pictures at one time."""
     forgotten: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
 
     def _hand_out(self, call: Call) -> int:
+        call.at = self.now
         self.log.append(call)
         ticket = len(self.log)
         self.under_way[ticket] = call
-        self.most_tiles = max(self.most_tiles, sum(c.step == "tile" for c in self.under_way.values()))
+        tiles = sum(c.step in ("tile", "encode") for c in self.under_way.values()) + len(self.held)
+        self.most_tiles = max(self.most_tiles, tiles)
         return ticket
 
     def prepare(self, reel: int) -> int:
@@ -45,6 +54,10 @@ class FakeExecutor:
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> int:
         assert restorer in self.alive
         return self._hand_out(Call("tile", reel, tile, restorer, tries))
+
+    def encode(self, ticket: int, tries: int) -> int:
+        before = self.held.pop(ticket)
+        return self._hand_out(Call("encode", before.reel, before.tile, tries=tries))
 
     def publish(self, reel: int) -> int:
         return self._hand_out(Call("publish", reel))
@@ -61,10 +74,15 @@ class FakeExecutor:
         call = self.under_way.pop(ticket)
         failed = self.fail(call)
         if failed:
-            return [Failure(ticket, *failed)]
+            kind, error = failed
+            held = kind is Kind.TRANSIENT and call.step in ("tile", "encode") and self.holds(call)
+            if held:
+                self.held[ticket] = call
+            return [Failure(ticket, kind, error, held)]
         value = {
             "prepare": lambda: self.plans[call.reel],
             "tile": lambda: TileSummary(restore_seconds=0.1, ours=True),
+            "encode": lambda: TileSummary(restore_seconds=0.1, ours=True),
             "publish": lambda: {"frames": 1},
         }[call.step]()
         return [Success(ticket, value)]
@@ -72,6 +90,7 @@ class FakeExecutor:
     def forget(self, ticket: int) -> None:
         self.forgotten.append(ticket)
         self.under_way.pop(ticket, None)
+        self.held.pop(ticket, None)
 
     def drop(self, reel: int) -> None:
         self.dropped.append(reel)

@@ -28,6 +28,7 @@ def run(
         [(f"/films/{n}.mkv", f"reel{n}") for n in range(len(executor.plans))],
         executor,
         events.append,
+        out="/out",
         limits=Limits(),
         budget=budget,
         depth=depth,
@@ -119,21 +120,24 @@ def test_a_lost_node_costs_no_tries() -> None:
 
 def test_kinds_are_counted_apart() -> None:
     record, limits = Record(), Limits()
-    assert record.judge(Kind.APPLICATION, limits).retry
-    assert record.judge(Kind.CRASH, limits).retry
-    assert record.judge(Kind.TRANSIENT, limits).retry
-    assert record.judge(Kind.NODE, limits).retry
+    assert record.judge(Kind.APPLICATION, limits, 0.0).retry
+    assert record.judge(Kind.CRASH, limits, 0.0).retry
+    assert record.judge(Kind.TRANSIENT, limits, 0.0).retry
+    assert record.judge(Kind.NODE, limits, 0.0).retry
     assert record.tries == 3
-    assert not record.judge(Kind.APPLICATION, limits).retry
+    assert not record.judge(Kind.APPLICATION, limits, 0.0).retry
 
 
 def test_transient_failures_wait_longer_each_time() -> None:
     record, limits = Record(), Limits()
     waits = []
-    while (verdict := record.judge(Kind.TRANSIENT, limits)).retry:
+    now = 0.0
+    while (verdict := record.judge(Kind.TRANSIENT, limits, now)).retry:
         waits.append(verdict.wait_s)
+        now += verdict.wait_s
     assert waits[:7] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
     assert set(waits[7:]) == {60.0}
+    assert now >= limits.outage_s
     board = Board([0, 1])
     assert board.take(0.0) == 0
     board.failed(0, Kind.TRANSIENT, limits, now=10.0)
@@ -202,6 +206,7 @@ def test_a_listener_that_fails_is_heard_no_more_and_the_run_goes_on() -> None:
         [("/a", "a")],
         executor,
         listener,
+        out="/out",
         limits=Limits(),
         budget=100,
         depth=2,
@@ -234,6 +239,7 @@ def test_without_restorers_nothing_is_handed_out_and_a_new_one_gets_work() -> No
         [("/a", "a")],
         executor,
         listen,
+        out="/out",
         limits=Limits(),
         budget=100,
         depth=2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from pipeline.cluster.progress import (
     ReelPlanned,
     ReelPublishing,
     RunStarted,
+    StorageAnswers,
+    StorageSilent,
     TileDone,
     TileRetried,
 )
@@ -108,6 +111,20 @@ def test_a_run_in_plain_lines(clock: Clock) -> None:
         "a: done, 96 frames (24 of them earlier) in 36 s (2.0 frames/s)",
         "b: quarantined: b.mkv: no picture stream",
         "c: already: nothing was touched",
+    ]
+
+
+def test_an_outage_is_one_line_with_since_when_and_the_next_try(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: 3 * 3600 + 20 * 60.0)
+    lines = plain(clock).tell(
+        StorageSilent("s3://out", 125.0, 40.0, "s3://out/x: could not write it"), StorageAnswers("s3://out", 300.0)
+    )
+    assert lines == [
+        "s3://out does not answer since 03:17:55 (2 min 05 s); what needs it waits, next try in 40 s: "
+        "s3://out/x: could not write it",
+        "s3://out answers again, after 5 min 00 s",
     ]
 
 

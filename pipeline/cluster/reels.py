@@ -1,0 +1,55 @@
+"""What the run loop remembers: of each reel, and of each piece of work under way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.cluster.executor import PlanSummary, Step, Ticket
+from pipeline.cluster.policy import Board, Record
+from pipeline.types import ReelOutcome
+
+
+@dataclass(slots=True)
+class ReelRun:
+    """One reel on its way through a run."""
+
+    number: int
+    name: str
+    uri: str
+    needs: frozenset[str]
+    """The storages that its steps read and write."""
+    began: float = 0.0
+    plan: PlanSummary | None = None
+    board: Board | None = None
+    restored: int = 0
+    """Tiles whose record is this run's."""
+    prepare_record: Record = field(default_factory=Record)
+    publish_record: Record = field(default_factory=Record)
+    again_at: float = 0.0
+    """Not before this time is the failed prepare or publish step tried again."""
+    publishing: bool = False
+    outcome: ReelOutcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A step under way."""
+
+    step: Step
+    reel: int
+    needs: frozenset[str]
+    """The storages that it reads and writes: where it goes well, they all answer."""
+    tile: int = -1
+    restorer: int = -1
+    """The restorer that it waits at or runs on; -1 where it needs none."""
+    size: int = 0
+    """Bytes of pictures that it may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A tile whose way into storage failed. Its restored pictures are held, and count as bytes in flight."""
+
+    work: Work
+    ticket: Ticket
+    again_at: float
