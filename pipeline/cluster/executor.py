@@ -8,14 +8,14 @@ from typing import Any, Literal, Protocol
 
 from pipeline.cluster.policy import Kind
 
-Step = Literal["prepare", "tile", "publish"]
+Step = Literal["prepare", "tile", "publish", "quarantine"]
 Ticket = int
 """Names one piece of work under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A step ended well. ``value``: Prepared, TileDoneInfo or PublishedInfo, after the step."""
+    """A step ended well. ``value``: PlanSummary, TileSummary, the published summary as a dict, or None."""
 
     ticket: Ticket
     value: Any
@@ -72,6 +72,9 @@ class Executor(Protocol):
 
     def publish(self, reel: int) -> Ticket:
         """Assemble and publish a reel whose tiles are all recorded; gives its summary as a dict."""
+
+    def quarantine(self, reel: int, error: BaseException, tile: int | None, tries: int) -> Ticket:
+        """Write the record that says why a reel could not be restored; gives None."""
 
     def restorers(self) -> Sequence[int]:
         """The restorers that answer now. One that died is replaced under a new number."""

@@ -22,16 +22,13 @@ from pipeline.cluster.progress import (
     TileDone,
     TileRetried,
 )
-from pipeline.cluster.reels import ReelRun, Restored, Work
+from pipeline.cluster.reels import Lost, ReelRun, Restored, Work
 from pipeline.errors import PublishedError, StorageError
 from pipeline.storage import store
 from pipeline.types import OutcomeStatus, ReelOutcome
 
 _PREPARING = 2
 """Reels that are probed and planned at once: reading tables costs storage, not pixels."""
-
-Quarantine = Callable[[int, BaseException, int | None, int], None]
-"""Writes a quarantine record: reel, error, tile, tries."""
 
 
 class Loop:
@@ -47,7 +44,6 @@ class Loop:
         limits: Limits,
         budget: int,
         depth: int,
-        quarantine: Quarantine,
         clock: Callable[[], float],
         stopping: Callable[[], bool],
     ):
@@ -64,7 +60,6 @@ class Loop:
         self._restored: list[Restored] = []
         self._budget = Budget(budget)
         self._depth = depth
-        self._quarantine = quarantine
         self._clock = clock
         self._stopping = stopping
         self._work: dict[Ticket, Work] = {}
@@ -87,7 +82,9 @@ class Loop:
             tiles = sum(w.step == "tile" for w in self._work.values())
             self._tell.load(self._clock(), restorers=len(self._at), in_flight=self._budget.used, tiles=tiles)
         for reel in self._reels:
-            if reel.outcome is None:
+            if reel.lost is not None:
+                self._end_unrecorded(reel, "the run was stopped")
+            elif reel.outcome is None:
                 self._end(reel, "stopped", "the run was stopped; the next run goes on from here")
         return [r.outcome for r in self._reels if r.outcome is not None]
 
@@ -95,6 +92,7 @@ class Loop:
 
     def _start_what_can_start(self) -> None:
         now = self._clock()
+        self._start_quarantining(now)
         self._start_encoding(now)
         self._start_publishing(now)
         self._start_tiles(now)
@@ -105,7 +103,7 @@ class Loop:
         self._outages.begun(work.needs, now)
 
     def _open(self) -> list[ReelRun]:
-        return [r for r in self._reels if r.outcome is None]
+        return [r for r in self._reels if r.outcome is None and r.lost is None]
 
     def _start_preparing(self, now: float) -> None:
         preparing = sum(w.step == "prepare" for w in self._work.values())
@@ -119,6 +117,15 @@ class Loop:
                 reel.began = reel.began or now
                 self._begin(self._executor.prepare(reel.number), Work("prepare", reel.number, reel.needs), now)
                 preparing += 1
+
+    def _start_quarantining(self, now: float) -> None:
+        for reel in self._reels:
+            lost = reel.lost
+            if lost is None or now < reel.again_at or self._under_way(reel.number, "quarantine"):
+                continue
+            if not self._outages.hold(self._out, now):
+                ticket = self._executor.quarantine(reel.number, lost.error, lost.tile, lost.tries)
+                self._begin(ticket, Work("quarantine", reel.number, self._out), now)
 
     def _under_way(self, reel: int, step: str) -> bool:
         return any(w.reel == reel and w.step == step for w in self._work.values())
@@ -174,8 +181,11 @@ class Loop:
             self._prepared(reel, result.value)
         elif work.step == "tile":
             self._tile_done(reel, work.tile, result.value)
-        else:
+        elif work.step == "publish":
             self._end(reel, "done", detail=result.value)
+        else:
+            assert reel.lost is not None  # else there is no record to write
+            self._end(reel, "quarantined", str(reel.lost.error))
 
     def _prepared(self, reel: ReelRun, plan: PlanSummary) -> None:
         reel.plan = plan
@@ -197,6 +207,9 @@ class Loop:
     def _failed(self, work: Work, failure: Failure) -> None:
         reel, now = self._reels[work.reel], self._clock()
         silent = self._silent(work, failure, now)
+        if work.step == "quarantine":
+            self._not_recorded(reel, failure, now, told=silent is not None)
+            return
         # Waiting has been of no use for a quarter of an hour.
         kind = Kind.FINAL if silent is not None and self._outages.lasts(silent, now) else failure.kind
         if work.step == "tile":
@@ -221,8 +234,21 @@ class Loop:
             if silent is None:  # else the outage is told, once for all that it hinders
                 self._tell(TileRetried(reel.name, work.tile, f"{work.step}: {failure.kind.value}: {failure.error}"))
         else:
-            self._quarantine(reel.number, failure.error, tile, tries)
-            self._end(reel, "quarantined", str(failure.error))
+            self._let_go(reel)
+            reel.lost, reel.again_at = Lost(failure.error, tile, tries), now
+
+    def _not_recorded(self, reel: ReelRun, failure: Failure, now: float, *, told: bool) -> None:
+        """Its own record alone decides: a reel whose storage has long been silent is told of for as long again."""
+        verdict = reel.quarantine_record.judge(failure.kind, self._limits, now)
+        reel.again_at = now + verdict.wait_s
+        if not verdict.retry:
+            self._end_unrecorded(reel, str(failure.error))
+        elif not told:
+            self._tell(TileRetried(reel.name, -1, f"quarantine: {failure.kind.value}: {failure.error}"))
+
+    def _end_unrecorded(self, reel: ReelRun, why: str) -> None:
+        assert reel.lost is not None
+        self._end(reel, "quarantined", f"{reel.lost.error} | its quarantine record could not be written: {why}")
 
     def _silent(self, work: Work, failure: Failure, now: float) -> str | None:
         """The storage that did not answer a step, where that is why it failed; it is noted, and told."""
@@ -240,7 +266,8 @@ class Loop:
         self._restored.append(restored)
         self._budget.take(restored.work.size)
 
-    def _end(self, reel: ReelRun, status: OutcomeStatus, reason: str | None = None, detail: object = None) -> None:
+    def _let_go(self, reel: ReelRun) -> None:
+        """Of all that is under way for a reel."""
         for ticket in [t for t, w in self._work.items() if w.reel == reel.number]:
             self._release(self._work.pop(ticket))
             self._executor.forget(ticket)
@@ -248,6 +275,10 @@ class Loop:
             self._restored.remove(held)
             self._budget.give(held.work.size)
             self._executor.forget(held.ticket)
+
+    def _end(self, reel: ReelRun, status: OutcomeStatus, reason: str | None = None, detail: object = None) -> None:
+        self._let_go(reel)
+        reel.lost = None
         frames = reel.plan.frames if reel.plan else 0
         reel.outcome = ReelOutcome(
             name=reel.name,

@@ -19,6 +19,7 @@ from pipeline.cluster.pool import Pool
 from pipeline.cluster.session import alive_nodes, answering
 from pipeline.cluster.work import Job, ReelWork
 from pipeline.errors import CallError, StorageError
+from pipeline.publish import quarantine
 from pipeline.types import FrameIndex, Plan, Tile
 
 _LOOK_S = 5.0
@@ -80,6 +81,8 @@ class RayExecutor:
         self._decode = ray.remote(tasks.decode).options(**options, scheduling_strategy="SPREAD")
         self._encode = ray.remote(tasks.encode).options(**options)
         self._publish = ray.remote(tasks.publish).options(**options)
+        # No CPU: it waits for storage, and must not wait for what a full cluster does.
+        self._record = ray.remote(num_cpus=0, max_retries=0)(tasks.record_quarantine)
         self._unstage = ray.remote(num_cpus=0, max_retries=0)(tasks.unstage)
         self._tickets = 0
         self._pending: dict[Any, _Pending] = {}
@@ -126,6 +129,11 @@ class RayExecutor:
         return self._hand_out(
             "publish", reel, (self._publish.remote(held.plan, held.index, self._job_ref, self._code),)
         )
+
+    def quarantine(self, reel: int, error: BaseException, tile: int | None, tries: int) -> Ticket:
+        uri, name = self._job.sources[reel]
+        entry = quarantine.entry(name, uri, error, tile=tile, tries=tries)
+        return self._hand_out("quarantine", reel, (self._record.remote(self._job.out, entry),))
 
     def _hand_out(self, step: Step, reel: int, refs: tuple[Any, ...], restorer: int = -1) -> Ticket:
         self._tickets += 1

@@ -9,6 +9,15 @@ from pipeline.cluster.policy import Board, Record
 from pipeline.types import ReelOutcome
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Why a reel could not be restored."""
+
+    error: BaseException
+    tile: int | None
+    tries: int
+
+
 @dataclass(slots=True)
 class ReelRun:
     """One reel on its way through a run."""
@@ -25,9 +34,12 @@ class ReelRun:
     """Tiles whose record is this run's."""
     prepare_record: Record = field(default_factory=Record)
     publish_record: Record = field(default_factory=Record)
+    quarantine_record: Record = field(default_factory=Record)
     again_at: float = 0.0
-    """Not before this time is the failed prepare or publish step tried again."""
+    """Not before this time is the failed prepare, publish or quarantine step tried again."""
     publishing: bool = False
+    lost: Lost | None = None
+    """It is given up, and only its quarantine record is still to be written."""
     outcome: ReelOutcome | None = None
 
 

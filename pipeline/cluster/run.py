@@ -17,7 +17,6 @@ from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.cluster.session import connected
 from pipeline.cluster.work import Job
 from pipeline.errors import CallError, StorageError
-from pipeline.publish import quarantine
 from pipeline.storage import store
 from pipeline.types import ReelOutcome
 
@@ -53,7 +52,6 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
                 limits=Limits(application=job.spec.cluster.tries, crash=job.spec.cluster.crashes),
                 budget=executor.room.in_flight_bytes,
                 depth=executor.room.depth,
-                quarantine=lambda reel, error, tile, tries: _quarantine(job, reel, error, tile, tries),
                 clock=time.monotonic,
                 stopping=lambda: stop.signal is not None,
             )
@@ -61,18 +59,6 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
         finally:
             executor.close()
     return RunResult(outcomes, stop.signal)
-
-
-def _quarantine(job: Job, reel: int, error: BaseException, tile: int | None, tries: int) -> None:
-    uri, name = job.sources[reel]
-    try:
-        quarantine.put(job.out, name, uri, error, tile=tile, tries=tries)
-    except StorageError as refused:
-        raise CallError(
-            f"the output cannot be written, so that not even a reel's failure can be recorded: {refused.what}",
-            where=job.out,
-            todo=refused.todo or "Check the credentials and that the bucket may be written",
-        ) from None
 
 
 class _Stop:

@@ -11,6 +11,7 @@ from pipeline.cluster.executor import PlanSummary, TileSummary
 from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
 from pipeline.errors import CallError, StorageError
 from pipeline.plan.reads import bytes_to_read
+from pipeline.publish import quarantine
 from pipeline.publish.finish import finish
 from pipeline.storage import store
 from pipeline.types import FrameIndex, Plan, Tile
@@ -61,6 +62,11 @@ def encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSum
         if not error.transient:
             raise
         return error
+
+
+def record_quarantine(out: str, entry: quarantine.Entry) -> None:
+    """See ``quarantine.put``."""
+    quarantine.put(out, entry)
 
 
 def unstage(work: ReelWork) -> None:

@@ -40,8 +40,7 @@ class Entry:
     todo: str
 
 
-def put(
-    out: str,
+def entry(
     reel: str,
     uri: str,
     error: BaseException,
@@ -50,10 +49,10 @@ def put(
     tries: int = 1,
     when: datetime.datetime | None = None,
 ) -> Entry:
-    """Write a reel's record, in place of an earlier one. The frame and the advice are the error's own."""
+    """What there is to say of a reel. The frame and the advice are the error's own."""
     told = error if isinstance(error, ReelmendError) else None
     plain = " ".join(str(error).split()) or type(error).__name__
-    entry = Entry(
+    return Entry(
         reel=reel,
         uri=uri,
         error=type(error).__name__,
@@ -66,8 +65,11 @@ def put(
         when=iso(when or datetime.datetime.now(datetime.UTC)),
         todo=(told.todo if told else None) or _TODO,
     )
-    store.put_bytes(layout.quarantine(out, reel), as_json(entry).encode())
-    return entry
+
+
+def put(out: str, entry: Entry) -> None:
+    """Write a reel's record, in place of an earlier one."""
+    store.put_bytes(layout.quarantine(out, entry.reel), as_json(entry).encode())
 
 
 def read(uri: str, reel: str) -> Entry:

@@ -18,6 +18,8 @@ class Call:
     tries: int = 0
     at: float = 0.0
     """When it was handed out."""
+    error: str = ""
+    """What the quarantine record tells."""
 
 
 @dataclass
@@ -38,6 +40,8 @@ class FakeExecutor:
     """The most tiles that had pictures at one time."""
     forgotten: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
+    quarantined: list[tuple[int, str, int | None, int]] = field(default_factory=list)
+    """The quarantine records that were written: reel, error, tile, tries."""
 
     def _hand_out(self, call: Call) -> int:
         call.at = self.now
@@ -62,6 +66,9 @@ class FakeExecutor:
     def publish(self, reel: int) -> int:
         return self._hand_out(Call("publish", reel))
 
+    def quarantine(self, reel: int, error: BaseException, tile: int | None, tries: int) -> int:
+        return self._hand_out(Call("quarantine", reel, -1 if tile is None else tile, tries=tries, error=str(error)))
+
     def restorers(self) -> Sequence[int]:
         return self.alive
 
@@ -79,7 +86,11 @@ class FakeExecutor:
             if held:
                 self.held[ticket] = call
             return [Failure(ticket, kind, error, held)]
+        if call.step == "quarantine":
+            tile = None if call.tile < 0 else call.tile
+            self.quarantined.append((call.reel, call.error, tile, call.tries))
         value = {
+            "quarantine": lambda: None,
             "prepare": lambda: self.plans[call.reel],
             "tile": lambda: TileSummary(restore_seconds=0.1, ours=True),
             "encode": lambda: TileSummary(restore_seconds=0.1, ours=True),

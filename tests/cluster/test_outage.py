@@ -11,7 +11,7 @@ import pytest
 from pipeline.cluster.loop import Loop
 from pipeline.cluster.policy import Kind, Limits, Outages, Record
 from pipeline.cluster.progress import Event, StorageAnswers, StorageSilent, TileRetried
-from pipeline.errors import StorageError
+from pipeline.errors import SourceError, StorageError
 from pipeline.types import ReelOutcome
 from tests.cluster.fake import Call, FakeExecutor, summary
 
@@ -26,7 +26,6 @@ class Run:
     def __init__(self, executor: FakeExecutor, sources: Sequence[str] = ("s3://films/a.mkv",), budget: int = 1000):
         self.executor = executor
         self.events: list[Event] = []
-        self.quarantined: list[int] = []
         self._loop = Loop(
             [(uri, f"reel{n}") for n, uri in enumerate(sources)],
             executor,
@@ -35,13 +34,16 @@ class Run:
             limits=Limits(),
             budget=budget,
             depth=2,
-            quarantine=lambda reel, *_: self.quarantined.append(reel),
             clock=lambda: executor.now,
             stopping=lambda: False,
         )
 
     def go(self) -> list[ReelOutcome]:
         return self._loop.run()
+
+    @property
+    def quarantined(self) -> list[int]:
+        return [reel for reel, *_ in self.executor.quarantined]
 
     def told(self, kind: type[Event]) -> list[Event]:
         return [e for e in self.events if isinstance(e, kind)]
@@ -109,14 +111,14 @@ def test_storage_that_stays_silent_ends_the_reels_and_the_run() -> None:
     executor.fail = silent(executor, lambda call: executor.now > 2)
     run = Run(executor, [f"s3://films/{n}.mkv" for n in range(3)])
     assert [o.status for o in run.go()] == ["quarantined"] * 3
-    assert 900 < executor.now < 1500
+    assert 1800 < executor.now < 2400, "as long again for the records"
     assert not executor.held
     assert not executor.under_way
 
 
 def test_a_source_whose_storage_is_silent_does_not_stop_the_others() -> None:
     executor = FakeExecutor([summary(500), summary(500), summary(3)])
-    executor.fail = silent(executor, lambda call: call.reel == 0, "s3://far/a.mkv")
+    executor.fail = silent(executor, lambda call: call.reel == 0 and call.step != "quarantine", "s3://far/a.mkv")
     run = Run(executor, ["s3://far/a.mkv", "s3://near/b.mkv", "/disk/c.mkv"])
     assert [o.status for o in run.go()] == ["quarantined", "done", "done"]
     assert run.quarantined == [0]
@@ -126,7 +128,7 @@ def test_a_source_whose_storage_is_silent_does_not_stop_the_others() -> None:
 
 def test_a_tile_that_storage_alone_never_takes_ends_its_reel_though_all_else_goes_well() -> None:
     executor = FakeExecutor([summary(4000)], holds=lambda call: True)
-    executor.fail = silent(executor, lambda call: call.tile == 1)
+    executor.fail = silent(executor, lambda call: call.tile == 1 and call.step != "quarantine")
     run = Run(executor)
     assert [o.status for o in run.go()] == ["quarantined"]
     assert 900 < executor.now < 1300
@@ -196,3 +198,65 @@ def test_transient_failures_end_a_reel_when_they_are_many_and_last(failures: int
     for n in range(failures - 1):
         record.judge(Kind.TRANSIENT, limits, float(n))
     assert record.judge(Kind.TRANSIENT, limits, seconds).retry is retry
+
+
+def test_a_quarantine_record_is_tried_again_until_storage_takes_it_and_the_others_go_on() -> None:
+    def fail(call: Call) -> tuple[Kind, BaseException] | None:
+        if call.reel == 0 and call.step == "prepare":
+            return Kind.FINAL, SourceError("no film", where="/films/a.mkv")
+        refused = call.step == "quarantine" and executor.now < 100
+        return (Kind.TRANSIENT, StorageError("slow down", where="/elsewhere", transient=True)) if refused else None
+
+    executor = FakeExecutor([summary(2), summary(2)], fail=fail)
+    run = Run(executor, ["/films/a.mkv", "/films/b.mkv"])
+    outcomes = run.go()
+    assert [o.status for o in outcomes] == ["quarantined", "done"]
+    assert outcomes[0].reason == "/films/a.mkv: no film"
+    assert executor.quarantined == [(0, "/films/a.mkv: no film", None, 1)]
+    assert executor.now > 100
+    # The other reel did not wait for it.
+    assert max(c.at for c in executor.log if c.reel == 1) < 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "within"),
+    [
+        (Kind.TRANSIENT, StorageError("nobody answers", where=OUT, transient=True), 2400),
+        (Kind.APPLICATION, StorageError("it may not be written", where=OUT), 60),
+    ],
+)
+def test_a_record_that_is_never_taken_is_told_in_full_and_ends_nothing_else(
+    kind: Kind, error: StorageError, within: float
+) -> None:
+    def fail(call: Call) -> tuple[Kind, BaseException] | None:
+        if call.reel == 0 and call.step == "tile" and call.tile == 3:
+            return Kind.APPLICATION, ValueError("bad tile")
+        if call.reel == 0 and call.step == "quarantine":
+            executor.now += PATIENCE_S if kind is Kind.TRANSIENT else 0
+            return kind, error
+        return None
+
+    executor = FakeExecutor([summary(9), summary(9)], fail=fail)
+    run = Run(executor, ["/films/a.mkv", "/films/b.mkv"])
+    outcomes = run.go()
+    assert [o.status for o in outcomes] == ["quarantined", "done"]
+    for said in ("bad tile", "quarantine record could not be written", error.what, OUT):
+        assert said in (outcomes[0].reason or "")
+    assert executor.now < within
+
+
+def test_a_stop_does_not_wait_for_a_quarantine_record() -> None:
+    def fail(call: Call) -> tuple[Kind, BaseException] | None:
+        if call.step == "prepare":
+            return Kind.FINAL, SourceError("no film")
+        return Kind.TRANSIENT, StorageError("nobody answers", where=OUT, transient=True)
+
+    executor = FakeExecutor([summary(2)], fail=fail)
+    run = Run(executor)
+    run._loop._stopping = lambda: executor.now > 20
+    (outcome,) = run.go()
+    assert outcome.status == "quarantined"
+    assert "no film" in (outcome.reason or "")
+    assert "could not be written" in (outcome.reason or "")
+    assert executor.now < 25
+    assert not executor.under_way

@@ -181,7 +181,7 @@ def test_scratch_holds_one_deliverable_and_two_segments(source: str, out: str, s
 
 
 def test_keep_work_keeps_it_and_a_quarantine_record_goes(source: str, out: str, scratch: Path) -> None:
-    quarantine.put(out, "r", source, RuntimeError("yesterday"))
+    quarantine.put(out, quarantine.entry("r", source, RuntimeError("yesterday")))
     plan, _ = night.publish(source, "r", out, scratch, night.spec(keep_work=True))
     assert Ledger(layout.work_dir(out, "r")).done() == set(plan.tile_ids)
     assert night.contents(f"{out}/quarantine") == {}

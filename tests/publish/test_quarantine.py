@@ -19,7 +19,7 @@ def test_a_record_says_file_frame_what_was_found_and_what_to_do(out: str) -> Non
     error = SourceError(
         "the picture is 320x240, 640x480 was expected", where="s3://films/a.mkv", frame=17, todo="Split it"
     )
-    quarantine.put(out, "a/b", "s3://films/a.mkv", error, tile=3, tries=2, when=WHEN)
+    quarantine.put(out, quarantine.entry("a/b", "s3://films/a.mkv", error, tile=3, tries=2, when=WHEN))
     record = json.loads(store.read_bytes(layout.quarantine(out, "a/b")))
     assert record["uri"] == record["where"] == "s3://films/a.mkv"
     assert (record["frame"], record["tile"], record["tries"]) == (17, 3, 2)
@@ -32,8 +32,8 @@ def test_a_record_says_file_frame_what_was_found_and_what_to_do(out: str) -> Non
 
 
 def test_any_error_can_be_recorded_and_the_last_one_stands(out: str) -> None:
-    quarantine.put(out, "a", "/films/a.mkv", RuntimeError("first\nof all"))
-    quarantine.put(out, "a", "/films/a.mkv", MemoryError())
+    quarantine.put(out, quarantine.entry("a", "/films/a.mkv", RuntimeError("first\nof all")))
+    quarantine.put(out, quarantine.entry("a", "/films/a.mkv", MemoryError()))
     (entry,) = quarantine.read_all(look(out))
     assert entry.error == entry.found == "MemoryError"
     assert "/films/a.mkv" in entry.message
@@ -45,7 +45,7 @@ def test_any_error_can_be_recorded_and_the_last_one_stands(out: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"uri": 1}', "\xff", '{"frame": "x"}', "[" * 100_000])
 def test_a_garbled_record_is_told_and_hides_no_other(out: str, text: str) -> None:
-    quarantine.put(out, "b", "/films/b.mkv", RuntimeError("no"))
+    quarantine.put(out, quarantine.entry("b", "/films/b.mkv", RuntimeError("no")))
     store.put_bytes(layout.quarantine(out, "a"), text.encode("latin-1"))
     first, second = quarantine.read_all(look(out))
     assert (first.reel, first.error) == ("a", "StorageError")

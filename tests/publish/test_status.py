@@ -78,7 +78,7 @@ def test_reels_of_a_night_are_added_up(source: str, out: str, scratch: Path) -> 
     for name in ("r1", "r2"):
         plan, index = night.planned(source, name, night.spec(tile=5))
         night.restore(plan, index, out, scratch, tiles=[0, 1], seconds=1.0)
-    quarantine.put(out, "bad", "/films/bad.mkv", SourceError("zero bytes", where="/films/bad.mkv"))
+    quarantine.put(out, quarantine.entry("bad", "/films/bad.mkv", SourceError("zero bytes", where="/films/bad.mkv")))
     found = status(out)
     assert [(r.reel, r.stage) for r in found.reels] == [("done", "done"), ("r1", "restoring"), ("r2", "restoring")]
     assert (found.frames, found.frames_done) == (60, 40)

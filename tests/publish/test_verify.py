@@ -236,7 +236,7 @@ def test_a_provenance_that_says_nonsense_is_found(folder: Path, out: str, change
 def test_half_published_and_quarantined_reels_are_told(folder: Path, out: str) -> None:
     (folder / layout.MANIFEST).unlink()
     error = SourceError("cut short", where="s3://films/b.mkv", frame=12, todo="Scan it again")
-    quarantine.put(out, "b", "s3://films/b.mkv", error)
+    quarantine.put(out, quarantine.entry("b", "s3://films/b.mkv", error))
     half, bad = verify([out]).findings
     assert (half.kind, half.reel) == ("half", "a/r")
     assert "finishes what it began" in half.todo
