@@ -54,12 +54,12 @@ def load_spec(config: str, overrides: Sequence[str] = ()) -> Spec:
 
 
 def find_sources(given: Sequence[str], *, out: str | None = None) -> Sources:
-    """(uri, reel name) of every reel of a call; what lies below ``out`` is no source.
+    """(uri, reel name) of every reel of a call; what lies below ``out``, or was published elsewhere, is no source.
 
-    Raises CallError where there is no film.
+    Raises CallError where there is no film, or the output would be written over one.
     """
     try:
-        return tuple((_absolute(uri), name) for uri, name in sources.expand(given, out=out))
+        return tuple((_absolute(uri), name) for uri, name in sources.expand(given, out=out, tell=say))
     except StorageError as error:
         raise CallError(error.what, where=error.where, todo=error.todo) from None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import glob
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from fsspec.utils import glob_translate
@@ -23,6 +23,8 @@ FILM_SUFFIXES = frozenset({
 """What counts as a film in a folder, or under a pattern that names no suffix. A file that is named is always taken."""
 
 _MAGIC = re.compile(r"[*?\[]")
+PUBLISHED = ("provenance.json", "output.framemd5")
+"""A folder with both of these holds what a run published. Either alone may be somebody else's."""
 _AT_ONCE = 16
 _RESERVED = ("quarantine", "index.html")
 
@@ -34,19 +36,24 @@ class _Found:
     """Kind of storage, then the path's parts."""
     anchor: tuple[str, ...]
     """The folder that the source named, in the same form: names are told from there, whatever lies in it today."""
+    published: str | None = None
+    """The folder of an earlier publication that it was found in."""
 
 
-def expand(sources: Sequence[str], *, out: str | None = None) -> list[tuple[str, str]]:
+def expand(
+    sources: Sequence[str], *, out: str | None = None, tell: Callable[[str], None] = lambda _line: None
+) -> list[tuple[str, str]]:
     """The reels of a call as ``(uri, name)``, in the order of the sources, each file once.
 
     A source is a file (taken whatever its suffix, and also where it is not there: that is told later, for that reel
     alone), a folder (every film below it, hidden ones left out) or a pattern (``*``, ``?``, ``[…]``, ``**``; a folder
     that it fits stands for the films below). A name that exists is never a pattern. What lies below ``out`` is left
-    out, so that a folder which also holds the output gives its own films only.
+    out, so that a folder which also holds the output gives its own films only; so is what an earlier run published
+    elsewhere, which ``tell`` is told in one line.
 
     A reel's name is its path below the common folder of the sources, without suffix. CallError, before any work, where
-    two names are one, one would lie inside the other's folder, or a name cannot be one; StorageError where a folder or
-    pattern cannot be listed.
+    two names are one, one would lie inside the other's folder, a name cannot be one, or the output would be written
+    over a source; StorageError where a folder or pattern cannot be listed.
     """
     if not sources:
         raise CallError("no source was named", todo="Name a file, a folder or a pattern")
@@ -55,13 +62,27 @@ def expand(sources: Sequence[str], *, out: str | None = None) -> list[tuple[str,
         each = list(pool.map(_expand, places))
     apart = _parts(_place(out)) if out else None
     found: dict[str, _Found] = {}
+    left_out: set[str] = set()
     for source, files in zip(sources, each, strict=True):
-        files = [f for f in files if not (apart and _is_below(f.parts, apart) and not _is_below(f.anchor, apart))]
+        files = [f for f in files if not (apart and _is_below(f.parts[:-1], apart) and not _is_below(f.anchor, apart))]
+        films = [f for f in files if f.published is None]
+        if files and not films:
+            raise CallError(
+                "there is nothing but what an earlier run published", where=source, todo="Name the files to restore"
+            )
         if not files:
             raise CallError("no film was found", where=source, todo="Check the name; a folder is searched to any depth")
-        for file in files:
-            found.setdefault(file.uri, file)
-    return _named(list(found.values()))
+        left_out |= {f.published for f in files if f.published is not None}
+        for film in films:
+            found.setdefault(film.uri, film)
+    named = _named(list(found.values()))
+    if out:
+        _check_out(_place(out), named)
+    if left_out:
+        some = ", ".join(sorted(left_out)[:3]) + (", …" if len(left_out) > 3 else "")
+        what = f"{len(left_out)} folders" if len(left_out) > 1 else "a folder"
+        tell(f"left out of the sources: {what} that an earlier run published ({some})")
+    return named
 
 
 def _place(source: str) -> Place:
@@ -92,8 +113,21 @@ def _expand(source: Place) -> list[_Found]:
 
 
 def _films_below(uri: str, anchor: tuple[str, ...]) -> list[_Found]:
-    found = (_found(s.uri, anchor) for s in store.list_files(uri))
+    found = _told_apart([_found(s.uri, anchor) for s in store.list_files(uri)])
     return [f for f in found if _is_film(f.parts[-1]) and not _hidden(f.parts[len(anchor) :])]
+
+
+def _told_apart(listing: list[_Found]) -> list[_Found]:
+    """A whole listing, each file with the folder of the publication that it lies in."""
+    marks = {f.parts[:-1] for f in listing if f.parts[-1] == PUBLISHED[0]}
+    marks &= {f.parts[:-1] for f in listing if f.parts[-1] == PUBLISHED[1]}
+    if not marks:
+        return listing
+    return [
+        replace(f, published=_uri(place(f.uri), f.parts[:n])) if n is not None else f
+        for f in listing
+        for n in [next((n for n in range(len(f.parts) - 1, 0, -1) if f.parts[:n] in marks), None)]
+    ]
 
 
 def _fitting(source: Place) -> list[_Found]:
@@ -110,15 +144,14 @@ def _fitting(source: Place) -> list[_Found]:
             if Path(name).is_dir():
                 found += _films_below(name, base)
             elif not folders_only and (any_suffix or _is_film(name)):
-                found.append(_found(name, base))
+                found.append(_of_a_publication(_found(name, base)))
         return found
     try:
         fits = re.compile(glob_translate("/".join(rest)))
     except ValueError as error:
         raise CallError(str(error), where=source.uri, todo="Correct the pattern") from None
     found = []
-    for file in store.list_files(_uri(source, base)):
-        f = _found(file.uri, base)
+    for f in _told_apart([_found(file.uri, base) for file in store.list_files(_uri(source, base))]):
         below = f.parts[first:]
         if _hidden(below):
             continue
@@ -127,6 +160,44 @@ def _fitting(source: Place) -> list[_Found]:
         if (whole and any_suffix) or ((whole or folder) and _is_film(below[-1])):
             found.append(f)
     return found
+
+
+def _of_a_publication(file: _Found) -> _Found:
+    """A file on a disk, with the folder of the publication that it lies in; not looked for above the anchor."""
+    here = Path(file.uri).parent
+    for _ in range(len(file.parts) - len(file.anchor)):
+        if all((here / mark).is_file() for mark in PUBLISHED):
+            return replace(file, published=str(here))
+        here = here.parent
+    return file
+
+
+def _check_out(out: Place, named: list[tuple[str, str]]) -> None:
+    """CallError where the output, or a reel's folder in it, would be a source, or would hold one that it replaces."""
+    todo = "Give another --out"
+    base = _real(out)
+    folders = {(*base, *name.split("/")): name for _, name in named}
+    for uri, _ in named:
+        parts = _real(place(uri), link=True)
+        if base[: len(parts)] == parts:
+            raise CallError(f"it is, or lies below, the source {uri}", where=f"--out {out.uri}", todo=todo)
+        reel = next((folders[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in folders), None)
+        if reel is not None:
+            raise CallError(
+                f"the source {uri} lies where the reel {reel!r} would be published", where=f"--out {out.uri}", todo=todo
+            )
+    if out.local is not None:
+        file = next((p for p in (out.local, *out.local.parents) if p.exists() and not p.is_dir()), None)
+        if file is not None:
+            raise CallError(f"{file} is a file, a folder was expected", where=f"--out {out.uri}", todo=todo)
+
+
+def _real(where: Place, *, link: bool = False) -> tuple[str, ...]:
+    """A place's parts, on a disk without links on the way. link: its own name stays, should it be one."""
+    path = where.local
+    if path is None:
+        return _parts(where)
+    return _parts(place(str(path.parent.resolve() / path.name if link else path.resolve())))
 
 
 def _named(found: list[_Found]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CallError, StorageError
+from pipeline.publish import layout
 from pipeline.storage import sources, store
 from tests.s3 import Server
 
@@ -100,7 +101,77 @@ def test_the_output_below_the_sources_is_no_source(films: str) -> None:
     names = _names(sources.expand([films], out=f"{films}/out/"))
     assert "out/a/a" not in names
     assert "night/a" in names
-    assert _names(sources.expand([f"{films}/out/a/a.mkv"], out=f"{films}/out")) == ["a"], "unless it is named"
+    assert _names(sources.expand([f"{films}/out/a/a.mkv"], out=f"{films}/out/b")) == ["a"], "unless it is named"
+
+
+def _publish(base: str, *reels: str) -> None:
+    for reel in reels:
+        for name in ("provenance.json", "output.framemd5", "report/reel.json", f"{reel.rpartition('/')[2]}.mkv"):
+            store.put_bytes(f"{base}/{reel}/{name}", b"published")
+
+
+@pytest.mark.parametrize("given", ["", "**/*.mkv", "*"])
+def test_what_an_earlier_run_published_is_no_source_and_one_line_says_so(films: str, given: str) -> None:
+    _publish(films, "out/night/a", "out/day", "night/b2")
+    # An archive's bag has a manifest of that name, and a laboratory may keep a provenance of its own.
+    store.put_bytes(f"{films}/bag/manifest-sha256.txt", b"bag")
+    store.put_bytes(f"{films}/bag/provenance.json", b"{}")
+    store.put_bytes(f"{films}/bag/data/c.mkv", b"film")
+    said: list[str] = []
+    names = _names(sources.expand([f"{films}/{given}".rstrip("/")], tell=said.append))
+    assert {"day/a", "night/a", "bag/data/c"} <= set(names)
+    assert not [n for n in names if n.startswith("out/") or "b2" in n]
+    (line,) = said
+    assert "3 folders" in line
+    assert f"{films}/night/b2" in line
+    assert _names(sources.expand([f"{films}/out/day/day.mkv"])) == ["day"], "a file that is named is taken"
+
+
+def test_a_folder_of_earlier_deliverables_alone_is_told_as_such(films: str) -> None:
+    _publish(films, "out/a")
+    for folder in (f"{films}/out", f"{films}/out/a", f"{films}/out/*/*.mkv"):
+        with pytest.raises(CallError, match="earlier run published") as caught:
+            sources.expand([folder])
+        assert folder in str(caught.value)
+        assert "Name the file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "out"),
+    [
+        ("night/a.mkv", "night/a.mkv"),
+        ("night/a.mkv", "night/a.mkv/out"),
+        ("tape/tape.mkv", ""),  # OUT/tape/tape.mkv would be the deliverable
+        ("tape/tape.mkv", "tape/.."),
+        ("day/tape", "day"),
+    ],
+)
+def test_an_output_over_a_source_ends_the_call(films: str, source: str, out: str) -> None:
+    if ".." in out and "://" in films:
+        pytest.skip("a key may hold '..', which leads nowhere")
+    for name in ("tape/tape.mkv", "tape/x/tape.mkv", "day/tape"):
+        store.put_bytes(f"{films}/{name}", b"film")
+    with pytest.raises(CallError, match="the source") as caught:
+        sources.expand([f"{films}/{source}"], out=f"{films}/{out}".rstrip("/"))
+    assert source.rpartition("/")[2] in str(caught.value)
+    assert "--out" in str(caught.value)
+
+
+def test_an_output_where_there_is_a_file_ends_the_call(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"x")
+    (tmp_path / "a.mkv").write_bytes(b"film")
+    (tmp_path / "link.mkv").symlink_to(tmp_path / "a.mkv")
+    for out, why in (("notes.txt", "file"), ("notes.txt/below", "file"), ("link.mkv", "source")):
+        with pytest.raises(CallError, match=why):
+            sources.expand([str(tmp_path / "a.mkv")], out=str(tmp_path / out))
+    (tmp_path / "to").symlink_to(tmp_path)
+    with pytest.raises(CallError, match="source"):
+        sources.expand([str(tmp_path / "a.mkv")], out=str(tmp_path / "to" / "a.mkv"))
+    assert sources.expand([str(tmp_path / "a.mkv")], out=str(tmp_path)) == [(str(tmp_path / "a.mkv"), "a")]
+
+
+def test_the_marks_are_those_that_a_publication_has() -> None:
+    assert sources.PUBLISHED == (layout.PROVENANCE, layout.OUTPUT_MD5)
 
 
 def test_different_storages_have_nothing_in_common(s3_folder: str, tmp_path: Path) -> None:
