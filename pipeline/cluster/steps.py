@@ -31,7 +31,7 @@ from pipeline.reel.index import build
 from pipeline.reel.probe import check_unchanged, probe
 from pipeline.reel.timecode import timecode_at
 from pipeline.spec import Spec
-from pipeline.storage import store
+from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
 from pipeline.types import FrameIndex, FrameRow, Plan, Reel, Segment, Tile, TileRecord
 
@@ -162,7 +162,7 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:
     """Encode the core for every deliverable, decode it again, upload segments and rows, and put the tile's record."""
     tile, plan, spec = restored.tile, work.plan, work.spec
     ledger = Ledger(layout.work_dir(work.out, plan.reel.name))
-    stem = f"{tile.number:06d}-{tile.first:07d}-{tile.last:07d}"
+    stem = records.stem(tile.number, tile.first, tile.last)
     began = time.perf_counter()
     with scratch(spec) as folder:
         segments: list[Segment] = []

@@ -7,7 +7,6 @@ for the manifest before calling it an error.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import errno
 import shutil
@@ -17,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import MissingError, ScratchFullError, StorageError, VerifyError
-from pipeline.publish import layout, provenance, quarantine, reports
+from pipeline.errors import ScratchFullError, StorageError, VerifyError
+from pipeline.publish import layout, provenance, quarantine, recorded, reports
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.publish.reports import Step
@@ -67,10 +66,12 @@ def finish(
         already = False
     except WholeAlready:
         already = True
-    except (MissingError, VerifyError):
+    except (StorageError, VerifyError) as error:
+        if isinstance(error, ScratchFullError) or getattr(error, "transient", False):
+            raise
         if not publication.published_by_another():
             # Told once: the next try, or the next run, restores the tiles of broken records anew.
-            Ledger(layout.work_dir(out, plan.reel.name)).forget_broken(plan.tile_ids)
+            recorded.forget_broken(plan, Ledger(layout.work_dir(out, plan.reel.name)))
             raise
         already = True
     except OSError as error:
@@ -106,7 +107,7 @@ def _publish(
     outputs = Deliver.model_validate(plan.spec["deliver"]).outputs
     files = layout.deliverables(plan.reel.base_name, outputs)
     ledger = Ledger(layout.work_dir(out, plan.reel.name))
-    records = _records(plan, ledger, outputs)
+    records = recorded.read(plan, ledger)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
     path, held = _assemble(plan, index, ledger, records, outputs[0], folder, tell)
     reports.write_hashes(plan, index, joined, outputs[0], path, folder)
@@ -137,31 +138,6 @@ def _publish(
     reports.write_summary(plan, records, joined, made, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
     publication.end()
-
-
-def _records(plan: Plan, ledger: Ledger, outputs: Sequence[Output]) -> list[TileRecord]:
-    """The records of the plan's tiles, in order, each of them of the frames and deliverables that the plan says."""
-    done = ledger.done()
-    lacking = [t.number for t, tile_id in zip(plan.tiles, plan.tile_ids, strict=True) if tile_id not in done]
-    if lacking:
-        raise MissingError(
-            f"{len(lacking)} of {len(plan.tiles)} tiles are not recorded, the first of them {lacking[0]}",
-            where=ledger.work,
-            todo="Run the job again: it restores what is missing",
-        )
-    records = ledger.read(plan.tile_ids)
-    wanted = [o.name for o in outputs]
-    for tile, record in zip(plan.tiles, records, strict=True):
-        if (record.first, record.last) != (tile.first, tile.last) or [s.deliverable for s in record.segments] != wanted:
-            raise VerifyError(
-                f"the record of tile {tile.number} is of the frames {record.first}:{record.last} and of "
-                f"{', '.join(s.deliverable for s in record.segments) or 'no deliverable'}; expected were "
-                f"{tile.first}:{tile.last} and {', '.join(wanted)}",
-                where=ledger.work,
-                todo="Delete that record and run again: its tile is then restored anew",
-            )
-    # A tile that an excerpt of the reel restored had another number there.
-    return [dataclasses.replace(r, number=t.number) for t, r in zip(plan.tiles, records, strict=True)]
 
 
 def _assemble(

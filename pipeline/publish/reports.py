@@ -11,9 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from pipeline import tables
-from pipeline.errors import VerifyError
 from pipeline.publish import layout
 from pipeline.publish.documents import as_json
+from pipeline.publish.recorded import check_rows
 from pipeline.reel import framemd5
 from pipeline.reel.assemble import Assembled
 from pipeline.reel.deliver import output_pts
@@ -77,12 +77,7 @@ def _rows(
     def read(path: Path, tile: Tile, record: TileRecord) -> list[FrameRow]:
         rows = tables.read_rows(path)
         path.unlink()
-        if [r.frame for r in rows] != list(range(tile.first, tile.last)) or {r.reel for r in rows} != {plan.reel.name}:
-            raise VerifyError(
-                f"its rows are not those of the frames {tile.first}:{tile.last} of {plan.reel.name}",
-                where=f"{ledger.work}/{record.rows}",
-                todo="Delete it and the record of its tile, and run again",
-            )
+        check_rows(rows, tile, plan, where=f"{ledger.work}/{record.rows}")
         return [r if r.tile == tile.number else dataclasses.replace(r, tile=tile.number) for r in rows]
 
     with ThreadPoolExecutor(at_once) as pool:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.errors import MissingError, StorageError
+from pipeline.errors import MissingError, StorageError, VerifyError
 from pipeline.plan import from_json
 from pipeline.plan.document import plain
 from pipeline.publish import layout, quarantine
@@ -112,7 +112,7 @@ def _reel(out: str, name: str, files: layout.Sorted) -> tuple[ReelStatus, _Done]
             # Beside a whole publication, a finished plan was kept by `keep_work`; an unfinished one is to overwrite.
             return again if again and again[0].frames_done < again[0].frames else (_whole(out, name, published), [])
         return _under_way(out, name, work, work.plans, published)
-    except StorageError as error:
+    except (StorageError, VerifyError) as error:
         return ReelStatus(name, "unknown", None, problem=str(error)), []
 
 

@@ -15,11 +15,11 @@ import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.errors import MissingError, ReelmendError, StorageError, VerifyError
+from pipeline.errors import MissingError, StorageError, VerifyError
 from pipeline.storage import records, store
 from pipeline.types import TileRecord
 
@@ -52,7 +52,8 @@ class Ledger:
         return set(names)
 
     def read(self, tile_ids: Sequence[str]) -> list[TileRecord]:
-        """The records of tiles that are done, in the order asked. MissingError where one has none."""
+        """The records of tiles that are done, in the order asked. MissingError where one has none, VerifyError where
+        one cannot be read."""
         if any(t not in self._names for t in tile_ids):
             self.done()
         for t in tile_ids:
@@ -63,7 +64,7 @@ class Ledger:
 
     def record(self, record: TileRecord) -> TileRecord:
         """Say that a tile is done, unless it was said before. Returns the record that stands: ours or an earlier."""
-        name = f"{record.number:06d}-{record.first:07d}-{record.last:07d}-{record.tile_id}.json"
+        name = f"{records.stem(record.number, record.first, record.last)}-{record.tile_id}.json"
         if not _RECORD.fullmatch(name):
             raise ValueError(f"{record.tile_id!r} is no tile id")
         if store.put_bytes_once(store.join(self._tiles, name), records.to_text(record).encode()):
@@ -100,25 +101,31 @@ class Ledger:
             raise VerifyError(
                 f"its sha256 is {found}, its record says {sha256}",
                 where=uri,
-                todo="Delete this file and the records that name it, and run again: those tiles are then restored anew",
+                todo=records.ANEW,
             )
 
-    def forget_broken(self, tile_ids: Sequence[str]) -> int:
-        """Delete the records that cannot be read, or whose files are not there whole. Returns how many.
+    def forget_broken(
+        self, tile_ids: Sequence[str], *, fits: Callable[[TileRecord], bool] = lambda _record: True
+    ) -> int:
+        """Delete the records that cannot be read, whose files are not theirs or not there whole, or that do not fit.
 
-        A file of the right size with other bytes is deleted with its record.
+        fits: asked of each record that is whole. Returns how many were deleted. A file of the right size with other
+        bytes is deleted with its record. Where storage does not answer, its error is raised: that says nothing about a
+        record.
         """
         known = self.done()
         sizes = {f.uri.rpartition("/")[2]: f.bytes for f in store.list_files(store.join(self.work, "segments"))}
-        broken = [t for t in tile_ids if t in known and not self._is_whole(self._names[t], sizes)]
+        broken = [t for t in tile_ids if t in known and not self._is_right(self._names[t], sizes, fits)]
         for t in broken:
             store.delete(store.join(self._tiles, self._names[t]))
         return len(broken)
 
-    def _is_whole(self, record: str, sizes: Mapping[str, int]) -> bool:
+    def _is_right(self, record: str, sizes: Mapping[str, int], fits: Callable[[TileRecord], bool]) -> bool:
         try:
             found = self._read(record)
-        except ReelmendError:
+        except (VerifyError, MissingError):
+            return False
+        if not records.is_named_for(found):
             return False
         named = [(s.name, s.sha256, s.bytes) for s in found.segments]
         for name, sha256, size in [*named, (found.rows, found.rows_sha256, None)]:
@@ -131,7 +138,7 @@ class Ledger:
                 except VerifyError:
                     store.delete(store.join(self.work, name))
                     return False
-        return True
+        return fits(found)
 
     def keep_plan(self, plan_id: str, text: str) -> None:
         """Put the plan beside its tiles, once: a plan's id says all that is in it."""
@@ -174,10 +181,10 @@ class Ledger:
         uri = store.join(self._tiles, name)
         record = records.from_bytes(store.read_bytes(uri, limit=_RECORD_BYTES), uri)
         if not name.endswith(f"-{record.tile_id}.json"):
-            raise StorageError(
+            raise VerifyError(
                 f"the record says it is of the tile {record.tile_id}, its name says another",
                 where=uri,
-                todo="Delete it and run again: its tile is then restored anew",
+                todo=records.ANEW,
             )
         return record
 

@@ -9,11 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.errors import StorageError
+from pipeline.errors import VerifyError
 from pipeline.types import Segment, TileRecord
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}(/[A-Za-z0-9][A-Za-z0-9._-]{0,254})?")
+ANEW = "Its tile is restored anew"
+"""What becomes of a broken record, without anybody's help: publishing finds it, and forgets it."""
 _MOST_FRAMES = 2**40
 _MOST_SEGMENTS = 64
 
@@ -28,13 +30,31 @@ def is_place(text: object) -> bool:
     return isinstance(text, str) and _PLACE.fullmatch(text) is not None
 
 
+def stem(number: int, first: int, last: int) -> str:
+    """What the names of a tile's record and files begin with: its number and frames ``[first, last)``."""
+    return f"{number:06d}-{first:07d}-{last:07d}"
+
+
+def is_named_for(record: TileRecord) -> bool:
+    """Whether the files that a record names are, by their names, of its frames, its deliverables and its hashes.
+
+    Their number is not looked at: of an excerpt the same tile has another.
+    """
+    files = [(s.name, s.deliverable, s.sha256) for s in record.segments]
+    frames = stem(0, record.first, record.last).partition("-")[2]
+    return all(
+        re.fullmatch(rf"segments/\d{{6,}}-{frames}-{re.escape(what)}-{sha256}(\.[A-Za-z0-9]+)?", name)
+        for name, what, sha256 in [*files, (record.rows, "rows", record.rows_sha256)]
+    )
+
+
 def to_text(record: TileRecord) -> str:
     """Indented JSON with a newline at the end; the same record gives the same text."""
     return json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False, default=dict) + "\n"
 
 
 def from_bytes(data: bytes, uri: str) -> TileRecord:
-    """Read a record back. StorageError, naming the URI and the key, for what ``to_text`` would not have written.
+    """Read a record back. VerifyError, naming the URI and the key, for what ``to_text`` would not have written.
 
     Keys that are not known are passed over: a later version may have added them.
     """
@@ -92,9 +112,8 @@ class _Taker:
         return value
 
 
-def _garbled(what: str, uri: str) -> StorageError:
-    todo = "Delete it and run again: its tile is then restored anew"
-    return StorageError(f"this is no record of a tile: {what}", where=uri, todo=todo)
+def _garbled(what: str, uri: str) -> VerifyError:
+    return VerifyError(f"this is no record of a tile: {what}", where=uri, todo=ANEW)
 
 
 def _is_count(value: Any) -> bool:

@@ -20,7 +20,7 @@ from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
 from pipeline.reel.probe import probe
 from pipeline.spec import Spec
-from pipeline.storage import store
+from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
 from pipeline.types import FrameIndex, FrameRow, Frames, Plan, Segment, Tile, TileRecord
 from tests.reel.films import make_film
@@ -63,7 +63,7 @@ def restore(
             continue
         frames = decode(plan.reel, index, tile.first, tile.last, threads=1)
         new = Frames((frames.planes[0] ^ 1, *frames.planes[1:]), frames.format, frames.first, frames.pts)
-        stem = f"{tile.number:06d}-{tile.first:07d}-{tile.last:07d}"
+        stem = records.stem(tile.number, tile.first, tile.last)
         segments, hashes = [], []
         for output in said.deliver.outputs:
             path = scratch / f"made-{output.name}{layout.suffix(output)}"

@@ -219,33 +219,65 @@ def test_a_tile_that_is_missing_or_wrong_is_named(source: str, out: str, scratch
     night.restore(plan, index, out, scratch, tiles=[1])
     assert segment.read_bytes() == good
 
-    uri = next(s.uri for s in store.list_files(ledger.work + "/tiles") if "/000001-" in s.uri)
-    text = json.loads(Path(uri).read_text())
-    Path(uri).write_text(json.dumps({**text, "segments": []}))
-    with pytest.raises(VerifyError, match=r"record of tile 1 .* no deliverable"):
-        finish(plan, index, out, scratch=scratch)
-    (other,) = ledger.read([plan.tile_ids[0]])
-    Path(uri).write_text(json.dumps({**text, "rows": other.rows, "rows_sha256": other.rows_sha256}))
-    with pytest.raises(VerifyError, match="its rows are not those of the frames"):
-        finish(plan, index, out, scratch=scratch)
     # Nothing of this was published.
     assert state(out, "r").kind == "absent"
-    Path(uri).write_text(json.dumps(text))
     assert finish(plan, index, out, scratch=scratch)["already"] is False
 
 
-def test_segments_that_do_not_fit_together_are_not_published(source: str, out: str, scratch: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"segments": []}, r"record of tile 1 .* no deliverable"),
+        ({"first": 0}, r"record of tile 1 is of the frames 0:\d+ and"),
+        ({"last": 17}, r"record of tile 1 is of the frames \d+:17 and"),
+        ({"rows": None, "rows_sha256": None}, "its rows are not those of the frames"),
+        ({"segments": None}, "beyond the 20"),
+        ({"tries": -1}, "'tries' is '-1'"),
+        ({"finished": "yesterday"}, "no ISO 8601 time"),
+        ("garbled", "not JSON"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_forgotten_and_its_tile_restored_anew(
+    source: str, out: str, scratch: Path, wrong: Any, why: str
+) -> None:
     plan, index = night.planned(source, "r", night.spec())
     ledger = night.restore(plan, index, out, scratch)
-    (first,) = ledger.read(plan.tile_ids[:1])
-    assert plan.tiles[0].last > plan.tiles[1].last - plan.tiles[1].first
+    (other,) = ledger.read([plan.tile_ids[0]])
     uri = next(s.uri for s in store.list_files(ledger.work + "/tiles") if "/000001-" in s.uri)
     text = json.loads(Path(uri).read_text())
-    other = json.loads(json.dumps(dataclasses.asdict(first)["segments"]))
-    Path(uri).write_text(json.dumps({**text, "segments": other}))
-    with pytest.raises(VerifyError, match="beyond the 20"):
+    if isinstance(wrong, dict):  # None: another tile's
+        wrong = {k: json.loads(json.dumps(dataclasses.asdict(other)[k])) if v is None else v for k, v in wrong.items()}
+        Path(uri).write_text(json.dumps({**text, **wrong}))
+    else:
+        Path(uri).write_text(wrong)
+    with pytest.raises((VerifyError, StorageError), match=why) as caught:
         finish(plan, index, out, scratch=scratch)
+    assert "elete" not in str(caught.value), "there is nothing for a person to do"
     assert state(out, "r").kind == "absent"
+    assert ledger.done() == {plan.tile_ids[0], plan.tile_ids[2]}
+    night.restore(plan, index, out, scratch, tiles=[1])
+    assert finish(plan, index, out, scratch=scratch)["already"] is False
+
+
+def test_storage_that_does_not_answer_costs_no_good_record(
+    source: str, out: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, index = night.planned(source, "r", night.spec())
+    ledger = night.restore(plan, index, out, scratch)
+    (Path(ledger.work) / ledger.read([plan.tile_ids[2]])[0].segments[0].name).unlink()
+    real = store.read_bytes
+
+    def read_bytes(uri: str, **more: Any) -> bytes:
+        if "/tiles/000001-" in uri and asked.count(uri):
+            raise StorageError("no answer", where=uri, transient=True)
+        asked.append(uri)
+        return real(uri, **more)
+
+    asked: list[str] = []
+    monkeypatch.setattr(store, "read_bytes", read_bytes)
+    with pytest.raises(StorageError, match="no answer"):
+        finish(plan, index, out, scratch=scratch)
+    assert plan.tile_ids[1] in ledger.done()
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(

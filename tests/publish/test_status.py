@@ -112,8 +112,13 @@ def test_one_garbled_reel_hides_no_other(source: str, out: str, scratch: Path, t
     store.put_bytes(f"{layout.work_dir(out, 'a')}/plan-{'0' * 64}.json", text)
     store.put_bytes(layout.published(out, "b", layout.SUMMARY), text)
     store.put_bytes(layout.published(out, "c", layout.PROVENANCE), text)
-    a, b, c = status(out).reels
-    assert (a.stage, b.stage, c.stage) == ("unknown", "unknown", "unknown")
+    plan, index = night.planned(source, "d", night.spec())
+    ledger = night.restore(plan, index, out, scratch)
+    for record in store.list_files(f"{ledger.work}/tiles"):
+        store.put_bytes(record.uri, text)
+    a, b, c, d = status(out).reels
+    assert (a.stage, b.stage, c.stage, d.stage) == ("unknown", "unknown", "unknown", "unknown")
+    assert "tiles/" in (d.problem or "")
     assert "plan-" in (a.problem or "")
     assert "reel.json" in (b.problem or "")
     assert c.problem

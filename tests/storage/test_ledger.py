@@ -7,6 +7,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,14 +24,18 @@ def _sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _stem(number: int) -> str:
+    return f"{number:06d}-{24 * number:07d}-{24 * (number + 1):07d}"
+
+
 def _record(number: int = 0, host: str = "here", tile: str | None = None) -> TileRecord:
     return TileRecord(
         tile_id=tile or _sha(f"tile {number}"),
         number=number,
         first=24 * number,
         last=24 * (number + 1),
-        segments=(Segment("master", f"segments/{number:06d}-master-{_sha('s')}.mkv", _sha("s"), 123),),
-        rows=f"segments/{number:06d}-rows-{_sha('r')}.parquet",
+        segments=(Segment("master", f"segments/{_stem(number)}-master-{_sha('s')}.mkv", _sha("s"), 123),),
+        rows=f"segments/{_stem(number)}-rows-{_sha('r')}.parquet",
         rows_sha256=_sha("r"),
         host=host,
         device="cpu: Überrechner™",
@@ -141,6 +146,39 @@ def test_a_file_that_is_not_what_its_record_says(work: str, tmp_path: Path) -> N
         ledger.fetch("segments/none", sha256, tmp_path / "back")
 
 
+def _whole(ledger: Ledger, folder: Path, number: int, **other: Any) -> TileRecord:
+    """A tile whose files are there."""
+    found = []
+    for name in ("master.mkv", "rows.parquet"):
+        path = folder / name
+        path.write_bytes(f"{number} {name}".encode())
+        found.append(ledger.put(path, f"{_stem(number)}-{path.stem}"))
+    (segment, rows) = found
+    made = dataclasses.replace(
+        _record(number), segments=(Segment("master", *segment),), rows=rows[0], rows_sha256=rows[1], **other
+    )
+    return ledger.record(made)
+
+
+def test_only_records_that_are_broken_are_forgotten(work: str, tmp_path: Path) -> None:
+    ledger = Ledger(work)
+    made = [_whole(ledger, tmp_path, n) for n in range(5)]
+    ids = [r.tile_id for r in made]
+    assert ledger.forget_broken(ids) == 0
+    # Another tile's files, whole though they are; a file of the right size with other bytes; one that is gone.
+    name = f"{_stem(1)}-{ids[1]}.json"
+    store.put_bytes(
+        store.join(work, "tiles", name),
+        records.to_text(dataclasses.replace(made[1], segments=made[0].segments)).encode(),
+    )
+    store.put_bytes(store.join(work, made[2].rows), b"2 rows.parquex")
+    store.delete(store.join(work, made[3].segments[0].name))
+    assert ledger.forget_broken(ids) == 3
+    assert Ledger(work).done() == {ids[0], ids[4]}
+    assert ledger.forget_broken(ids, fits=lambda r: r.number != 4) == 1
+    assert Ledger(work).done() == {ids[0]}
+
+
 def test_plans_are_kept_once(work: str) -> None:
     ledger = Ledger(work)
     one, two = sorted([_sha("plan one"), _sha("plan two")])
@@ -208,10 +246,10 @@ def test_a_garbled_record_is_told_with_its_place(tmp_path: Path, data: bytes, wh
     (path,) = (tmp_path / "tiles").iterdir()
     path.write_bytes(data)
     for call in (lambda: ledger.read([record.tile_id]), lambda: ledger.record(record)):
-        with pytest.raises(StorageError, match=why) as caught:
+        with pytest.raises(VerifyError, match=why) as caught:
             call()
         assert str(path) in str(caught.value)
-        assert "Delete it" in str(caught.value)
+        assert "restored anew" in str(caught.value)
         assert len(str(caught.value)) < 600
 
 
@@ -226,12 +264,12 @@ JSON = st.recursive(
 def test_any_value_in_any_place_is_read_or_refused(key: str, value: object) -> None:
     try:
         found = records.from_bytes(_garble(records.to_text(_record()), **{key: value}), "s3://x")
-    except StorageError:
+    except VerifyError:
         return
     assert records.from_bytes(records.to_text(found).encode(), "s3://x") == found
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    with pytest.raises(StorageError):
+    with pytest.raises(VerifyError):
         records.from_bytes(data, "s3://x")
