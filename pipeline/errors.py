@@ -84,5 +84,13 @@ class WeightsError(ReelmendError):
     """Weights that are missing, not what their hash says, unsafe, or under a licence not yet accepted."""
 
 
-class PublishedError(ReelmendError):
+class RefusedError(ReelmendError):
+    """This call cannot restore the reel as it asks, though nothing is wrong with the reel: no quarantine."""
+
+
+class PublishedError(RefusedError):
     """The output already holds a deliverable of another plan."""
+
+
+class SpanError(RefusedError):
+    """Frames were asked for that the reel has not."""

@@ -23,7 +23,7 @@ from pipeline.cluster.progress import (
     TileRetried,
 )
 from pipeline.cluster.reels import Lost, ReelRun, Restored, Work
-from pipeline.errors import PublishedError, StorageError
+from pipeline.errors import RefusedError, StorageError
 from pipeline.storage import store
 from pipeline.types import OutcomeStatus, ReelOutcome
 
@@ -227,8 +227,8 @@ class Loop:
                 # From the ledger again: what publishing missed of it is restored anew.
                 reel.plan, reel.board, reel.publishing = None, None, False
         tile = work.tile if work.step == "tile" else None
-        if isinstance(failure.error, PublishedError):
-            # Not broken: there is a good deliverable, and a quarantine record beside it would say otherwise.
+        if isinstance(failure.error, RefusedError):
+            # Not broken: there may be a good deliverable, and a quarantine record beside it would say otherwise.
             self._end(reel, "refused", str(failure.error))
         elif verdict.retry:
             if silent is None:  # else the outage is told, once for all that it hinders

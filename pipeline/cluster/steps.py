@@ -68,8 +68,8 @@ def scratch(spec: Spec) -> Iterator[Path]:
 def prepare(job: Job, number: int) -> Prepared:
     """Probe, index and plan a reel, and look up what of it is done.
 
-    Raises what ``probe``, ``build`` and ``make_plan`` do; PublishedError where the output holds another plan's
-    deliverable and the job does not say ``overwrite``.
+    Raises what ``probe``, ``build`` and ``make_plan`` do (SpanError of ``--frames`` beyond the reel); PublishedError
+    where the output holds another plan's deliverable and the job does not say ``overwrite``.
     """
     uri, name = job.sources[number]
     reel = probe(uri, name, job.spec.source)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SpanError
 from pipeline.plan import cuts
 from pipeline.plan.document import canonical
 from pipeline.plan.memory import tile_bytes, worker_bytes
@@ -31,7 +31,7 @@ def make_plan(
     """Cut a reel into tiles and fix every parameter.
 
     nets: pass name → its weights, for every net of the chain. frames: the span ``[A, B)`` to deliver; None is all.
-    Raises SourceError where the span or an override lies outside the reel.
+    Raises SpanError where the span, or an override that names the reel, lies outside it.
     """
     total = len(index)
     first, last = _span(reel, total, frames)
@@ -83,7 +83,7 @@ def chain_of(spec: Spec, nets: Mapping[str, NetInfo]) -> tuple[PassPlan, ...]:
 def _span(reel: Reel, total: int, frames: tuple[int, int] | None) -> tuple[int, int]:
     first, last = frames or (0, total)
     if not 0 <= first < last <= total:
-        raise SourceError(
+        raise SpanError(
             f"frames {first}:{last} were asked for, the reel has the frames 0:{total}",
             where=reel.uri,
             todo="Give --frames A:B inside it (half-open, from 0)",
@@ -116,7 +116,7 @@ def _overrides(reel: Reel, total: int, spec: Spec) -> Iterable[Override]:
             continue
         first, last = shot.span
         if first >= total and shot.reel is not None:
-            raise SourceError(
+            raise SpanError(
                 f"shots: names the frames {shot.frames}, the reel has the frames 0:{total}",
                 where=reel.uri,
                 todo="Correct the span in the config",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.cluster.loop import Loop
 from pipeline.cluster.policy import Board, Kind, Limits, Record
 from pipeline.cluster.progress import Event, Load, ReelEnded, TileDone, TileRetried
-from pipeline.errors import PublishedError, SourceError
+from pipeline.errors import PublishedError, RefusedError, SourceError, SpanError
 from tests.cluster.fake import Call, FakeExecutor, summary
 
 
@@ -156,8 +156,9 @@ def test_a_source_that_cannot_be_read_is_not_tried_twice() -> None:
     assert quarantined == [(1, "/x: no film", None, 1)]
 
 
-def test_another_plans_deliverable_is_refused_without_a_quarantine_record() -> None:
-    executor = FakeExecutor([summary(2)], fail=lambda call: (Kind.FINAL, PublishedError("other plan")))
+@pytest.mark.parametrize("error", [PublishedError("other plan"), SpanError("frames 0:9, the reel has 0:5")])
+def test_what_is_not_the_reels_fault_is_refused_without_a_quarantine_record(error: RefusedError) -> None:
+    executor = FakeExecutor([summary(2)], fail=lambda call: (Kind.FINAL, error))
     outcomes, _, quarantined = run(executor)
     assert outcomes[0].status == "refused"
     assert not quarantined

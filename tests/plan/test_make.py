@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ConfigError, SourceError, StorageError
+from pipeline.errors import ConfigError, SpanError, StorageError
 from pipeline.plan import cuts, from_json, make_plan, to_json
 from pipeline.plan.make import parameters_at
 from pipeline.plan.reads import bytes_to_read
@@ -107,12 +107,12 @@ def test_parameters_of_a_frame() -> None:
 def test_an_override_for_another_reel_is_not_ours() -> None:
     spec = parse("shots: [{frames: '5:9', reel: b, skip: true}]")
     assert plan_of(spec).overrides == ()
-    with pytest.raises(SourceError, match="500:900"):
+    with pytest.raises(SpanError, match="500:900"):
         plan_of(parse("shots: [{frames: '500:900', reel: a, skip: true}]"))
 
 
 def test_a_span_outside_the_reel_is_refused_and_one_inside_keeps_its_halo() -> None:
-    with pytest.raises(SourceError, match=r"150:250.*0:200"):
+    with pytest.raises(SpanError, match=r"150:250.*0:200"):
         plan_of(parse(""), span=(150, 250))
     plan = plan_of(parse(""), span=(50, 60))
     assert (plan.tiles[0].read_first, plan.tiles[-1].read_last) == (50 - 1 - 2 - cuts.RADIUS, 60 + 2 + cuts.RADIUS)

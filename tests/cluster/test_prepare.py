@@ -1,0 +1,55 @@
+"""The step before the first tile: what it finds out, and what it refuses. Called directly, without a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.plan import show_plan
+from jobs.restore import make_job
+from pipeline.cluster import steps
+from pipeline.cluster.work import Job
+from pipeline.errors import SpanError
+from pipeline.publish import layout
+from tests.reel.films import make_film
+
+
+@pytest.fixture(scope="module")
+def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 frames of 64×48."""
+    path = tmp_path_factory.mktemp("films") / "a.mkv"
+    make_film(path, frames=20)
+    return path
+
+
+@pytest.fixture
+def job_of(reel: Path, tmp_path: Path) -> Any:
+    """A job on that film, as a call of ``restore`` makes it: ``job_of("deliver...=...", frames="0:5")``."""
+
+    def make(*overrides: str, source: Path = reel, **words: Any) -> Job:
+        return make_job(
+            [str(source)], str(tmp_path / "out"), config="archive", overrides=["chain=[]", *overrides], **words
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"frames": "10:21"}, r"a\.mkv: frames 10:21 were asked for, the reel has the frames 0:20"),
+        ({"override": "shots=[{frames: '20:30', reel: a, skip: true}]"}, "shots: names the frames 20:30"),
+    ],
+)
+def test_frames_beyond_the_reel_are_the_calls_fault_and_the_dry_run_says_the_same(
+    job_of: Any, capsys: pytest.CaptureFixture[str], words: dict[str, str], said: str
+) -> None:
+    job = job_of(*[words[k] for k in words if k == "override"], frames=words.get("frames"))
+    with pytest.raises(SpanError, match=said) as caught:
+        steps.prepare(job, 0)
+    assert steps.is_final(caught.value), "another try would find the same"
+    assert show_plan(job, as_json=False, fps=1.0) == 1
+    assert str(caught.value) in capsys.readouterr().err
+    assert not Path(layout.work_dir(job.out, "a")).exists()
