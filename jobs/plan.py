@@ -109,6 +109,7 @@ def _plan_one(job: Job, uri: str, name: str, speed: Callable[[int], float]) -> d
         "plan": plan.id,
         "published": whole,
         "other_plan_published": published.plan_id if published.plan_id not in (None, plan.id) else None,
+        "published_problem": published.problem,
         "frames": plan.last - plan.first,
         "tiles": len(plan.tiles),
         "tiles_done": len(done),
@@ -192,5 +193,7 @@ def _print(found: Sequence[dict[str, Any]]) -> None:
             )
         for sentence in r["assumed"]:
             say(f"{r['reel']}: {sentence}")
-        if r["other_plan_published"]:
+        if r["published_problem"]:
+            say(f"{r['reel']}: it cannot be told what the output holds of it: {r['published_problem']}")
+        elif r["other_plan_published"]:
             say(f"{r['reel']}: the output holds another plan's deliverable; restore will want --overwrite")

@@ -18,11 +18,11 @@ import pipeline
 from pipeline import tables
 from pipeline.cluster.executor import TileSummary
 from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
-from pipeline.errors import MissingError, PublishedError, ReelmendError, ScratchFullError, StorageError
+from pipeline.errors import MissingError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
 from pipeline.publish import layout
 from pipeline.publish.finish import tidy
-from pipeline.publish.state import state
+from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.reel.decode import decode
 from pipeline.reel.deliver import deliver_format
 from pipeline.reel.encode import encode_segment
@@ -77,15 +77,9 @@ def prepare(job: Job, number: int) -> Prepared:
         deliver_format(reel.format, output, width=reel.width, height=reel.height)  # told now, not after the first tile
     index = read_index(reel, job.out, job.spec)
     plan = make_plan(reel, index, job.spec, job.nets, job.frames)
-    found = state(job.out, name)
-    if found.plan_id is not None and found.plan_id != plan.id and not job.overwrite:
-        raise PublishedError(
-            f"holds {'a restoration' if found.whole else 'an unfinished publication'} by another plan "
-            f"({found.plan_id[:12]}, this job's is {plan.id[:12]})",
-            where=layout.reel_dir(job.out, name),
-            todo="Give another --out, or --overwrite to replace it",
-        )
-    if found.plan_id == plan.id and found.whole:
+    try:
+        Publication(job.out, plan, overwrite=job.overwrite).check()
+    except WholeAlready:
         tidy(plan, job.out)  # a run killed after its manifest may have left its work behind
         return Prepared(plan, index, frozenset(range(len(plan.tiles))), published=True)
     ledger = Ledger(layout.work_dir(job.out, name))

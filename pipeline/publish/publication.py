@@ -148,11 +148,17 @@ class Publication:
         return layout.published(self._out, self._plan.reel.name, name)
 
     def _refused(self, found: State) -> PublishedError:
+        where = layout.reel_dir(self._out, self._plan.reel.name)
+        if found.problem is not None:
+            return PublishedError(
+                f"it cannot be told what is published there: {found.problem}",
+                where=where,
+                todo=f"Put {layout.PROVENANCE} back from a copy, give another --out, or --overwrite what is there",
+            )
         kind = "a restoration" if found.whole else "an unfinished publication"
-        whose = "of no plan that is known" if found.plan_id is None else f"by another plan ({found.plan_id[:12]})"
         return PublishedError(
-            f"holds {kind} {whose}; this job's plan is {self._plan.id[:12]}",
-            where=layout.reel_dir(self._out, self._plan.reel.name),
+            f"holds {kind} by another plan ({str(found.plan_id)[:12]}, this job's is {self._plan.id[:12]})",
+            where=where,
             todo="Give another --out, or --overwrite to replace it",
         )
 

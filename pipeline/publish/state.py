@@ -22,6 +22,8 @@ class State:
     """``whole``: there is a manifest, and it names the provenance as it stands."""
     plan_id: Sha256 | None = None
     """None where nothing is there; ``unknown`` where what is there names no plan."""
+    problem: str | None = None
+    """Why the plan is unknown."""
 
     @property
     def whole(self) -> bool:
@@ -35,11 +37,14 @@ def state(out: str, reel: str) -> State:
     held = read_if_there(layout.published(out, reel, layout.PROVENANCE), provenance.MAX_BYTES)
     if held is None:
         names = own_files(out, reel) if listed is None else [layout.MANIFEST]
-        return State("half", UNKNOWN) if any(layout.is_ours(reel, n) for n in names) else State("absent")
+        ours = next((n for n in sorted(names) if layout.is_ours(reel, n)), None)
+        if ours is None:
+            return State("absent")
+        return State("half", UNKNOWN, f"{ours} is there without a {layout.PROVENANCE} that says by which plan")
     try:
         plan_id = provenance.plan_id(held, where=layout.PROVENANCE)
-    except ReelmendError:
-        return State("half", UNKNOWN)
+    except ReelmendError as error:
+        return State("half", UNKNOWN, f"its {layout.PROVENANCE} cannot be read: {error.what}")
     try:
         hashes = manifest.parse(listed, where=layout.MANIFEST) if listed is not None else {}
     except ReelmendError:

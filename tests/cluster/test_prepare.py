@@ -11,8 +11,9 @@ from jobs.plan import show_plan
 from jobs.restore import make_job
 from pipeline.cluster import steps
 from pipeline.cluster.work import Job
-from pipeline.errors import SpanError
+from pipeline.errors import PublishedError, SpanError
 from pipeline.publish import layout
+from pipeline.storage import store
 from tests.reel.films import make_film
 
 
@@ -53,3 +54,19 @@ def test_frames_beyond_the_reel_are_the_calls_fault_and_the_dry_run_says_the_sam
     assert show_plan(job, as_json=False, fps=1.0) == 1
     assert str(caught.value) in capsys.readouterr().err
     assert not Path(layout.work_dir(job.out, "a")).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(b"{", "provenance.json cannot be read: not JSON"), (b"{}", "not a provenance of version 1")]
+)
+def test_a_garbled_provenance_is_told_as_what_it_is(
+    job_of: Any, capsys: pytest.CaptureFixture[str], text: bytes, found: str
+) -> None:
+    job = job_of()
+    store.put_bytes(layout.published(job.out, "a", layout.PROVENANCE), text)
+    with pytest.raises(PublishedError, match=found) as caught:
+        steps.prepare(job, 0)
+    assert "--overwrite" in str(caught.value)
+    assert show_plan(job, as_json=False, fps=1.0) == 0
+    assert found in capsys.readouterr().err
+    assert not steps.prepare(job_of(overwrite=True), 0).published

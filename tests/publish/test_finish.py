@@ -354,14 +354,28 @@ def test_an_unfinished_publication_of_another_plan_is_refused_too(source: str, o
     assert state(out, "r").plan_id == plan.id
 
 
-@pytest.mark.parametrize("name", ["r.mkv", "report/x.html", "provenance.json", "manifest-sha256.txt"])
-def test_files_of_no_known_plan_are_not_written_over(source: str, out: str, scratch: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("r.mkv", "r.mkv is there without a provenance.json"),
+        ("report/x.html", "report/x.html is there without a provenance.json"),
+        ("manifest-sha256.txt", "manifest-sha256.txt is there without a provenance.json"),
+        ("provenance.json", "provenance.json cannot be read: not JSON"),
+    ],
+)
+def test_files_of_no_known_plan_are_not_written_over(
+    source: str, out: str, scratch: Path, name: str, found: str
+) -> None:
     plan, index = night.planned(source, "r", night.spec())
     night.restore(plan, index, out, scratch)
     store.put_bytes(f"{out}/r/{name}", b"not by us")
     assert (state(out, "r").kind, state(out, "r").plan_id) == ("half", "unknown")
-    with pytest.raises(PublishedError, match="unknown"):
+    with pytest.raises(PublishedError, match=found) as caught:
         finish(plan, index, out, scratch=scratch)
+    assert "another plan" not in str(caught.value)
+    assert "unknown" not in str(caught.value)
+    for todo in ("from a copy", "--overwrite", "--out"):
+        assert todo in str(caught.value)
     assert store.read_bytes(f"{out}/r/{name}") == b"not by us"
     finish(plan, index, out, scratch=scratch, overwrite=True)
     assert state(out, "r").whole
