@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.errors import CallError, ConfigError, MissingError, ReelmendError, StorageError
+from pipeline.plan.make import chain_of
 from pipeline.spec import Spec, parse
 from pipeline.storage import sources, store
 from pipeline.types import NetInfo
@@ -33,8 +34,17 @@ def presets() -> list[str]:
 def load_spec(config: str, overrides: Sequence[str] = ()) -> Spec:
     """The spec of ``-c``: a preset's name, or the path or URI of a YAML file, with ``--set`` values over it.
 
-    Raises ConfigError.
+    Raises ConfigError, also where it asks for deliverables that no source can have.
     """
+    from pipeline.reel.deliver import check_asked  # FFmpeg comes with it
+
+    spec = _read_spec(config, overrides)
+    for output in spec.deliver.outputs:
+        check_asked(output)
+    return spec
+
+
+def _read_spec(config: str, overrides: Sequence[str]) -> Spec:
     if config in presets():
         text = resources.files("configs").joinpath(f"{config}.yaml").read_text("utf-8")
         return parse(text, where=f"preset {config}", overrides=overrides)
@@ -93,11 +103,16 @@ def _absolute(uri: str) -> str:
 
 
 def find_nets(spec: Spec) -> Mapping[str, NetInfo]:
-    """Pass name → weights, for every net of the chain. Raises CallError: without them no reel could be restored."""
+    """Pass name → weights, for every net of the chain.
+
+    Raises CallError: without them, or with a chain that does not fit them, no reel could be restored.
+    """
     from pipeline.restore import weights  # torch comes with it, and most commands do without
 
     try:
-        return {name: weights.resolve(p) for p, name in zip(spec.chain, spec.pass_names(), strict=True)}
+        nets = {name: weights.resolve(p) for p, name in zip(spec.chain, spec.pass_names(), strict=True)}
+        chain_of(spec, nets)
+        return nets
     except ReelmendError as error:
         raise CallError(error.what, where=error.where, todo=error.todo) from None
 

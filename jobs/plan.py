@@ -14,9 +14,9 @@ from rich.table import Table
 
 from jobs.common import console, find_sources, human_bytes, human_time, print_json, say
 from pipeline import tables
+from pipeline.cluster import steps
 from pipeline.cluster.work import Job
 from pipeline.errors import CallError, ReelmendError, StorageError
-from pipeline.plan import make_plan
 from pipeline.plan.document import plain
 from pipeline.plan.estimate import Estimate, estimate
 from pipeline.plan.make import chain_of, parameters_at
@@ -79,9 +79,9 @@ def show_plan(job: Job, *, as_json: bool, fps: float | None) -> int:
     found: list[dict[str, Any]] = []
     speed: Callable[[int], float] = (lambda _px: fps) if fps else _timed(job)
     bad = 0
-    for uri, name in job.sources:
+    for number, (uri, name) in enumerate(job.sources):
         try:
-            found.append(_plan_one(job, uri, name, speed))
+            found.append(_plan_one(job, number, speed))
         except CallError:
             raise
         except ReelmendError as error:
@@ -94,10 +94,12 @@ def show_plan(job: Job, *, as_json: bool, fps: float | None) -> int:
     return 1 if bad else 0
 
 
-def _plan_one(job: Job, uri: str, name: str, speed: Callable[[int], float]) -> dict[str, Any]:
-    reel = probe(uri, name, job.spec.source)
-    index = _kept_index(job.out, reel, job.spec.source.rate) or build(reel)
-    plan = make_plan(reel, index, job.spec, job.nets, job.frames)
+def _plan_one(job: Job, number: int, speed: Callable[[int], float]) -> dict[str, Any]:
+    uri, name = job.sources[number]
+    plan, index = steps.planned(
+        job, number, lambda reel: _kept_index(job.out, reel, job.spec.source.rate) or build(reel)
+    )
+    reel = plan.reel
     published = state(job.out, name)
     recorded = Ledger(layout.work_dir(job.out, name)).done()
     whole = published.plan_id == plan.id and published.whole

@@ -10,7 +10,7 @@ import math
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from pipeline.publish import layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.reel.decode import decode
-from pipeline.reel.deliver import deliver_format
-from pipeline.reel.encode import encode_segment
+from pipeline.reel.deliver import output_pts
+from pipeline.reel.encode import check_encodable, encode_segment
 from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
 from pipeline.reel.probe import check_unchanged, probe
@@ -68,15 +68,11 @@ def scratch(spec: Spec) -> Iterator[Path]:
 def prepare(job: Job, number: int) -> Prepared:
     """Probe, index and plan a reel, and look up what of it is done.
 
-    Raises what ``probe``, ``build`` and ``make_plan`` do (SpanError of ``--frames`` beyond the reel); PublishedError
-    where the output holds another plan's deliverable and the job does not say ``overwrite``.
+    Raises what ``planned`` does; PublishedError where the output holds another plan's deliverable and the job does not
+    say ``overwrite``.
     """
-    uri, name = job.sources[number]
-    reel = probe(uri, name, job.spec.source)
-    for output in job.spec.deliver.outputs:
-        deliver_format(reel.format, output, width=reel.width, height=reel.height)  # told now, not after the first tile
-    index = read_index(reel, job.out, job.spec)
-    plan = make_plan(reel, index, job.spec, job.nets, job.frames)
+    name = job.sources[number][1]
+    plan, index = planned(job, number, lambda reel: read_index(reel, job.out, job.spec))
     try:
         Publication(job.out, plan, overwrite=job.overwrite).check()
     except WholeAlready:
@@ -87,6 +83,23 @@ def prepare(job: Job, number: int) -> Prepared:
     recorded = ledger.done()
     done = frozenset(n for n, tile_id in enumerate(plan.tile_ids) if tile_id in recorded)
     return Prepared(plan, index, done, published=False)
+
+
+def planned(job: Job, number: int, index_of: Callable[[Reel], FrameIndex]) -> tuple[Plan, FrameIndex]:
+    """Probe, index and plan a reel, for a run and for the dry run: what cannot be is told before the first tile.
+
+    Raises SourceError where the film cannot be read or a deliverable cannot hold it, SpanError where frames are asked
+    for that it has not, StorageError.
+    """
+    uri, name = job.sources[number]
+    outputs = job.spec.deliver.outputs
+    reel = probe(uri, name, job.spec.source)
+    check_encodable(reel, outputs)
+    index = index_of(reel)
+    plan = make_plan(reel, index, job.spec, job.nets, job.frames)
+    for output in outputs:
+        output_pts(index, reel, plan.first, plan.last, output)
+    return plan, index
 
 
 def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:

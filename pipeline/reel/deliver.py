@@ -77,15 +77,10 @@ def deliver_format(
     Raises ConfigError where the spec names a format that the codec never holds, SourceError where the codec cannot hold
     this source.
     """
+    check_asked(output)
     asked = None if output.pixel_format == "source" else output.pixel_format
     if output.codec == "ffv1":
         return _ffv1_format(source, asked)
-    known = set(_LOSSY[output.codec].values()) | ({_PRORES_ALPHA} if output.codec == "prores" else set())
-    if asked is not None and asked not in known:
-        raise ConfigError(
-            f"{output.codec} is not written as {asked}; it can be {', '.join(sorted(known))}",
-            where=f"deliver.outputs: {output.name}.pixel_format",
-        )
     name = asked or _nearest(source, output.codec)
     wide, high = chroma_shift(pixel_format(name))
     if (width or 0) % (1 << wide) or (height or 0) % (1 << high):
@@ -93,14 +88,24 @@ def deliver_format(
     return pixel_format(name)
 
 
+def check_asked(output: Output) -> None:
+    """Raise ConfigError where a spec names a pixel format that the codec never holds, whatever the source."""
+    asked, where = output.pixel_format, f"deliver.outputs: {output.name}.pixel_format"
+    if asked == "source":
+        return
+    if output.codec == "ffv1":
+        if asked not in {f.name for f in _ffv1_formats()}:
+            what = f"FFV1 holds no pixel format {asked!r}; leave `source`, which keeps every code value"
+            raise ConfigError(what, where=where)
+        return
+    known = set(_LOSSY[output.codec].values()) | ({_PRORES_ALPHA} if output.codec == "prores" else set())
+    if asked not in known:
+        what = f"{output.codec} is not written as {asked}; it can be {', '.join(sorted(known))}"
+        raise ConfigError(what, where=where)
+
+
 def _ffv1_format(source: PixelFormat, asked: str | None) -> PixelFormat:
-    held = _ffv1_formats()
-    if asked is not None and asked not in {f.name for f in held}:
-        raise ConfigError(
-            f"FFV1 holds no pixel format {asked!r}; leave `source`, which keeps every code value",
-            where="deliver.outputs: pixel_format",
-        )
-    same = [f for f in held if same_samples(source, f) and asked in (None, f.name)]
+    same = [f for f in _ffv1_formats() if same_samples(source, f) and asked in (None, f.name)]
     if not same:
         wanted = f"as {asked} " if asked else ""
         raise SourceError(

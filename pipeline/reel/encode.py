@@ -7,6 +7,7 @@ decides (threads, speed) reaches the bytes.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -78,6 +79,21 @@ def encode_segment(frames: Iterable[Frames], reel: Reel, output: Output, path: P
     if not numbers:
         raise ValueError("a segment has at least one frame")
     return _check(path, reel, target, numbers, wanted, threads)
+
+
+def check_encodable(reel: Reel, outputs: Iterable[Output]) -> None:
+    """Raise SourceError, naming the reel, where a deliverable's codec cannot hold its pictures; nothing is encoded.
+
+    Raises ConfigError where the spec names a pixel format that the codec never holds.
+    """
+    for output in outputs:
+        try:
+            target = deliver_format(reel.format, output, width=reel.width, height=reel.height)
+            with av.open(io.BytesIO(), "w", CONTAINER[output.codec]) as container:
+                _encoder(container, reel, output, target, threads=1)
+        except SourceError as error:
+            what = f"no deliverable {output.name!r} of it: {error.what}"
+            raise SourceError(what, where=reel.uri, todo=error.todo or "Choose another codec for this reel") from None
 
 
 def _each(frames: Iterable[Frames], reel: Reel) -> Iterator[tuple[int, Planes]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from jobs.plan import show_plan
 from jobs.restore import make_job
 from pipeline.cluster import steps
 from pipeline.cluster.work import Job
-from pipeline.errors import PublishedError, SpanError
+from pipeline.errors import CallError, ConfigError, PublishedError, SourceError, SpanError
 from pipeline.publish import layout
+from pipeline.restore import weights
 from pipeline.storage import store
+from tests.plan.made_up import net
 from tests.reel.films import make_film
 
 
@@ -70,3 +74,47 @@ def test_a_garbled_provenance_is_told_as_what_it_is(
     assert show_plan(job, as_json=False, fps=1.0) == 0
     assert found in capsys.readouterr().err
     assert not steps.prepare(job_of(overwrite=True), 0).published
+
+
+def test_what_no_reel_can_have_ends_the_call(job_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="rgb565"):
+        job_of("deliver.outputs=[{pixel_format: rgb565}]")
+    with pytest.raises(ConfigError, match="h264 is not written as gbrp"):
+        job_of("deliver.outputs=[{}, {name: proxy, codec: h264, pixel_format: gbrp}]")
+    monkeypatch.setattr(weights, "resolve", lambda _pass: dataclasses.replace(net(), train_size=None))
+    with pytest.raises(CallError, match="tlc: true"):
+        job_of("chain=[{pass: net, tlc: true}]")
+
+
+def _times(path: Path) -> Path:
+    """Two of its frames lie within one millisecond."""
+    make_film(
+        path, codec="rawvideo", frames=4, pts=[0, 40000, 40300, 80000], time_base=Fraction(1, 1000000), container="nut"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "make", "said"),
+    [
+        (
+            "deliver.outputs=[{pixel_format: yuv422p}]",
+            lambda path: make_film(path, pixel_format_name="yuv420p", frames=3),
+            "yuv420p cannot go as yuv422p into FFV1",
+        ),
+        ("deliver.outputs=[{codec: ffv1}]", _times, "frame 2: two frames would get the same time"),
+    ],
+)
+def test_a_deliverable_that_this_source_cannot_have_is_told_before_the_first_tile(
+    job_of: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path, override: str, make: Any, said: str
+) -> None:
+    path = tmp_path / "b.mkv"
+    make(path)
+    job = job_of(override, source=path)
+    with pytest.raises(SourceError, match=said) as caught:
+        steps.prepare(job, 0)
+    assert str(path) in str(caught.value)
+    assert caught.value.todo
+    assert steps.is_final(caught.value)
+    assert show_plan(job, as_json=False, fps=1.0) == 1
+    assert str(caught.value) in capsys.readouterr().err

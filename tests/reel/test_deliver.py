@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.reel.convert import Converter, regroup, tags
-from pipeline.reel.deliver import deliver_format, output_pts, same_samples, time_shift
+from pipeline.reel.deliver import check_asked, deliver_format, output_pts, same_samples, time_shift
 from pipeline.reel.formats import pixel_format
 from pipeline.spec import Output
 from pipeline.types import Colour, FrameIndex, Reel
@@ -80,6 +80,15 @@ def test_what_a_codec_cannot_hold_is_refused_by_name() -> None:
         deliver_format(pixel_format("yuv420p"), Output(pixel_format="rgb565"))
     with pytest.raises(ConfigError, match="h264 is not written as gbrp; it can be yuv420p"):
         deliver_format(pixel_format("yuv420p"), Output(codec="h264", pixel_format="gbrp"))
+
+
+def test_what_a_codec_never_holds_is_told_without_a_source() -> None:
+    for output in (Output(pixel_format="rgb565"), Output(codec="h264", pixel_format="gbrp")):
+        with pytest.raises(ConfigError, match=output.pixel_format) as caught:
+            check_asked(output)
+        assert "master" in str(caught.value)
+    for output in (Output(), Output(pixel_format="yuv422p"), Output(codec="prores", pixel_format="yuva444p10le")):
+        check_asked(output)
 
 
 def test_odd_sizes_are_never_cropped() -> None:
