@@ -84,6 +84,10 @@ class RayExecutor:
         # No CPU: it waits for storage, and must not wait for what a full cluster does.
         self._record = ray.remote(num_cpus=0, max_retries=0)(tasks.record_quarantine)
         self._unstage = ray.remote(num_cpus=0, max_retries=0)(tasks.unstage)
+        self._unstaging: list[Any] = []
+        sweep = ray.remote(num_cpus=0, max_retries=0)(tasks.sweep)
+        for node in self._nodes:
+            sweep.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)).remote(job.spec)
         self._tickets = 0
         self._pending: dict[Any, _Pending] = {}
         self._restored: dict[Ticket, _Pending] = {}
@@ -239,10 +243,11 @@ class RayExecutor:
         if held is not None and held.staged:
             for node in self._nodes:
                 # Every node may have copied the source. Soft: where the node is gone, so is its copy.
-                self._unstage.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)).remote(
-                    held.work
-                )
+                there = NodeAffinitySchedulingStrategy(node, soft=True)
+                self._unstaging.append(self._unstage.options(scheduling_strategy=there).remote(held.work))
 
-    def close(self) -> None:
-        """Stop the restorers; tasks under way end with the connection."""
+    def close(self, patience_s: float) -> None:
+        """Stop the restorers, and wait so long for scratch to be cleared; tasks under way end with the connection."""
         self.pool.close()
+        if self._unstaging:
+            ray.wait(self._unstaging, num_returns=len(self._unstaging), timeout=patience_s, fetch_local=False)

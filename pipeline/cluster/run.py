@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from pipeline.cluster import steps
 from pipeline.cluster.loop import Loop
 from pipeline.cluster.policy import Limits
 from pipeline.cluster.progress import Listener, RunStarted
@@ -19,6 +21,11 @@ from pipeline.cluster.work import Job
 from pipeline.errors import CallError, StorageError
 from pipeline.storage import store
 from pipeline.types import ReelOutcome
+
+_CLEARING_S = 10.0
+"""Seconds that the nodes may take at a run's end to remove what they hold on scratch."""
+_STOP_CLEARING_S = 0.5
+"""The same when the run is stopped, which is to take 3 s in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,10 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
             )
             outcomes = loop.run()
         finally:
-            executor.close()
+            executor.close(_CLEARING_S if stop.signal is None else _STOP_CLEARING_S)
+    with contextlib.suppress(StorageError):
+        # What a worker of this machine still held when it was told to let go.
+        steps.sweep(job.spec, run=job.run)
     return RunResult(outcomes, stop.signal)
 
 

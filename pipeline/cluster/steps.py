@@ -152,7 +152,7 @@ def _staged(work: ReelWork) -> Path | None:
     if not work.stage:
         return None
     try:
-        return store.stage(work.plan.reel.uri, scratch_root(work.spec))
+        return store.stage(work.plan.reel.uri, scratch_root(work.spec), run=work.run)
     except ScratchFullError:
         if work.spec.cluster.stage == "always":
             raise
@@ -160,9 +160,14 @@ def _staged(work: ReelWork) -> Path | None:
 
 
 def unstage(work: ReelWork) -> None:
-    """Remove this node's copy of the source."""
+    """This run needs this node's copy of the source no more."""
     if work.stage:
-        store.unstage(work.plan.reel.uri, scratch_root(work.spec))
+        store.unstage(work.plan.reel.uri, scratch_root(work.spec), run=work.run)
+
+
+def sweep(spec: Spec, *, run: str | None = None) -> None:
+    """Remove the copies of sources that nobody uses on this node: of runs that were killed, and of ``run``."""
+    store.sweep_staged(scratch_root(spec), run=run)
 
 
 def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:

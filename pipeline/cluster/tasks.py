@@ -13,6 +13,7 @@ from pipeline.errors import CallError, StorageError
 from pipeline.plan.reads import bytes_to_read
 from pipeline.publish import quarantine
 from pipeline.publish.finish import finish
+from pipeline.spec import Spec
 from pipeline.storage import store
 from pipeline.types import FrameIndex, Plan, Tile
 
@@ -34,6 +35,7 @@ def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[PlanSummary, 
         out=job.out,
         spec=job.spec,
         stage=remote and (say == "always" or (say == "auto" and share > _STAGE_ABOVE)),
+        run=job.run,
     )
     summary = PlanSummary(
         plan_id=plan.id,
@@ -72,6 +74,11 @@ def record_quarantine(out: str, entry: quarantine.Entry) -> None:
 def unstage(work: ReelWork) -> None:
     """See ``steps.unstage``."""
     steps.unstage(work)
+
+
+def sweep(spec: Spec) -> None:
+    """See ``steps.sweep``."""
+    steps.sweep(spec)
 
 
 def publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ class Job:
     """Pass name → its weights."""
     frames: tuple[int, int] | None = None
     overwrite: bool = False
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells this run from the others that share a node's scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class ReelWork:
     spec: Spec
     stage: bool
     """Copy the source to the node's scratch once, then read it there."""
+    run: str = ""
+    """As ``Job.run``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,11 +129,40 @@ def want_room(folder: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold a lock between processes and threads of one machine. It goes with its holder, however that ends."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock between processes and threads of one machine. It goes with its holder, however that ends.
+
+    The file and its folder are made where they are not there; the holder may remove them, and whoever waited then makes
+    them anew. Without ``wait``, BlockingIOError where another holds it.
+    """
+    with _lock(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
         yield
+
+
+def _lock(path: Path, how: int) -> BinaryIO:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("ab")
+        except FileNotFoundError:
+            continue  # the folder has just been removed
+        try:
+            fcntl.flock(file, how)
+        except OSError:
+            file.close()
+            raise
+        if is_at(file, path):
+            return file
+        file.close()
+
+
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is still the one that has this name."""
+    try:
+        there, here = path.stat(), os.fstat(file.fileno())
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _flush_folder(folder: Path) -> None:

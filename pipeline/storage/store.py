@@ -19,7 +19,7 @@ from pipeline.storage.faults import LIBRARY_ERRORS, is_there_already, is_transie
 from pipeline.storage.filesystems import Place, place
 from pipeline.storage.look import Stat, absolute, exists, join, list_files, list_names, local_path, stat, storage_of
 from pipeline.storage.retry import retrying
-from pipeline.storage.staging import fetch, stage, unstage
+from pipeline.storage.staging import fetch, stage, sweep_staged, unstage
 
 __all__ = [
     "Stat",
@@ -42,6 +42,7 @@ __all__ = [
     "stage",
     "stat",
     "storage_of",
+    "sweep_staged",
     "unstage",
 ]
 

@@ -31,7 +31,7 @@ CALLS: dict[str, Callable[[str, Path], object]] = {
     "read": lambda uri, _: store.read_bytes(uri),
     "open": lambda uri, _: store.open_read(uri),
     "fetch": lambda uri, tmp: store.fetch(uri, tmp / "f"),
-    "stage": lambda uri, tmp: store.stage(uri, tmp / "scratch"),
+    "stage": lambda uri, tmp: store.stage(uri, tmp / "scratch", run="one"),
     "list": lambda uri, _: store.list_files(uri),
     "names": lambda uri, _: store.list_names(uri),
     "put": lambda uri, _: store.put_bytes(uri, b"x"),
