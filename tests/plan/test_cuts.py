@@ -50,6 +50,17 @@ def test_a_one_frame_flash_is_no_cut_but_a_cut_after_one_is() -> None:
     assert found([*flash, *[picture(3, s) for s in range(6)]]) == [8]
 
 
+def test_shots_of_one_frame_after_another_are_told_apart() -> None:
+    film = [picture(1, s) for s in range(6)] + [picture(n) for n in (5, 6, 7)] + [picture(2, s) for s in range(6)]
+    assert found(film) == [6, 7, 8, 9]
+    # Flashes one after another, with the shot between them, are none.
+    assert found([picture(n, s) for s, n in enumerate((1, 1, 1, 5, 1, 6, 1, 7, 1, 1, 1))]) == []
+
+
+def test_a_fast_pan_is_no_cut() -> None:
+    assert found([picture(1, 6 * s) for s in range(20)]) == []
+
+
 def test_flat_leader_is_one_shot_and_ends_with_the_picture() -> None:
     rng = np.random.default_rng(0)
     leader = [rng.integers(10, 14, (144, 192)).astype(np.uint8) for _ in range(6)]
