@@ -18,6 +18,7 @@ from pipeline.reel import framemd5
 from pipeline.reel.assemble import Assembled
 from pipeline.reel.deliver import output_pts
 from pipeline.reel.formats import pixel_format
+from pipeline.reel.probe import check_unchanged
 from pipeline.reel.source import open_source
 from pipeline.spec import Output
 from pipeline.storage.ledger import Ledger
@@ -167,6 +168,7 @@ def write_hashes(
     """
     source_pts = index.pts[plan.first : plan.last].tolist()
     source = _hashes(plan.reel.uri, index, (index.time_base, source_pts), joined.source_md5, stream=plan.reel.stream)
+    check_unchanged(plan.reel)
     base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
     made = _hashes(str(deliverable), index, (base, pts.tolist()), joined.output_md5, stream=None)
     for name, film in ((layout.SOURCE_MD5, source), (layout.OUTPUT_MD5, made)):

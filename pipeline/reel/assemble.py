@@ -23,6 +23,7 @@ from pipeline.errors import VerifyError
 from pipeline.reel import carry, logs, matroska
 from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
 from pipeline.reel.joined import REORDER, Joined
+from pipeline.reel.probe import check_unchanged
 from pipeline.reel.source import open_source
 from pipeline.reel.timecode import timecode_at
 from pipeline.reel.trace import PictureTrace, StreamTrace, Trace, check
@@ -76,10 +77,11 @@ def assemble(
     the same bytes. mp4 files have their index in front.
 
     Raises VerifyError where segments do not fit together or the file does not hold what was written; SourceError where
-    the source's other streams cannot be read; ScratchFullError where the disk is full. Nothing is left at ``path``
-    then.
+    the source's other streams cannot be read, or it is no longer the file that was probed; ScratchFullError where the
+    disk is full. Nothing is left at ``path`` then.
     """
     logs.install()
+    check_unchanged(reel)
     container = CONTAINER[output.codec]
     with writing(path), Joined(segments, reel, output) as joined:
         with open_source(reel.uri, local=local, stream=reel.stream) as source:
@@ -93,6 +95,7 @@ def assemble(
             except ReadingError as error:
                 # The source's fault, not the deliverable's: ``open_source`` knows what to say.
                 raise error.cause from None
+        check_unchanged(reel)
         if mux.edits:
             matroska.edit_tracks(path, mux.edits)
         check(path, mux.traces)

@@ -15,7 +15,7 @@ import av
 import pytest
 
 from pipeline import tables
-from pipeline.errors import MissingError, PublishedError, ScratchFullError, StorageError, VerifyError
+from pipeline.errors import MissingError, PublishedError, ScratchFullError, SourceError, StorageError, VerifyError
 from pipeline.publish import layout, manifest, quarantine
 from pipeline.publish.finish import finish
 from pipeline.publish.state import state
@@ -278,6 +278,16 @@ def test_storage_that_does_not_answer_costs_no_good_record(
     with pytest.raises(StorageError, match="no answer"):
         finish(plan, index, out, scratch=scratch)
     assert plan.tile_ids[1] in ledger.done()
+
+
+def test_nothing_is_published_of_a_source_that_was_changed(tmp_path: Path, out: str, scratch: Path) -> None:
+    film = night.film(tmp_path / "film.mkv")
+    plan, index = night.planned(str(film), "r", night.spec())
+    night.restore(plan, index, out, scratch)
+    night.film(film, seed=9)
+    with pytest.raises(SourceError, match="changed since it was probed"):
+        finish(plan, index, out, scratch=scratch)
+    assert state(out, "r").kind == "absent"
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(

@@ -434,6 +434,20 @@ class TestWhatGoesWrong:
             assemble(reel, about, 0, 12, Output(), iter(segments), path)
         assert not path.exists()
 
+    def test_sound_never_comes_from_a_file_that_was_changed(self, film: Any, tmp_path: Path) -> None:
+        reel, about, segments, path = film
+        other = rich_film(tmp_path / "other.mkv", frames=12, sound={"pcm_s16le": Fraction(1, 10)})
+
+        def changed_midway() -> Iterator[Path]:
+            yield from segments[:2]
+            Path(reel.uri).write_bytes(other.read_bytes())
+            yield segments[2]
+
+        for given in (changed_midway(), iter(segments)):
+            with pytest.raises(SourceError, match=r"film\.mkv: the file changed since it was probed"):
+                assemble(reel, about, 0, 12, Output(), given, path)
+            assert not path.exists()
+
     def test_sound_that_goes_back_in_time_is_carried_and_said(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
