@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from pipeline.errors import CallError
@@ -20,7 +21,10 @@ os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+from ray._private import ray_constants
 
+_CLUSTERS = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+_AUTH_MODE, _AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 _KNOCK_S = 5.0
 """Seconds that a cluster's head may take to accept a connection."""
 _ANSWER_S = 1.0
@@ -41,27 +45,57 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     _knock(address)
-    try:
-        ray.init(
-            # Said outright: without an address Ray joins a cluster that happens to run on this machine.
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            namespace="reelmend",
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise CallError(
-            f"no Ray cluster answers: {told[0]}",
-            where=f"--address {address}",
-            todo="Check the address, that `ray start --head` runs there, and its token",
-        ) from None
+    local = address == "local"
+    with _on_this_machine_alone() if local else nullcontext():
+        try:
+            ray.init(
+                # Said outright: without an address Ray joins a cluster that happens to run on this machine.
+                address=address,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                namespace="reelmend",
+            )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+            told = str(error).strip().splitlines() or [type(error).__name__]
+            raise CallError(
+                f"{'Ray does not start on this machine' if local else 'no Ray cluster answers'}: {told[0]}",
+                where=f"--address {address}",
+                todo="Look at its logs in /tmp/ray/session_latest/logs, and for room in /tmp and /dev/shm"
+                if local
+                else "Check the address, that `ray start --head` runs there, and its token",
+            ) from None
+        try:
+            yield
+        finally:
+            _shutdown()
+
+
+@contextmanager
+def _on_this_machine_alone() -> Iterator[None]:
+    """What a Ray that is started here must find when it starts: it listens on the loopback only, and has a token of its
+    own, in the environment of its processes, so that it writes none into a home that may not be writable.
+
+    Ray listens on every interface unless it holds this for a system on which it knows no clusters.
+    """
+    settings = {_CLUSTERS: "0"}
+    wanted = os.environ.get(_AUTH_MODE, "token").lower() == "token"  # as Ray has it for one that it starts
+    if wanted and not os.environ.keys() & {_AUTH_TOKEN, "RAY_AUTH_TOKEN_PATH"}:
+        settings[_AUTH_TOKEN] = secrets.token_hex(32)
+    before = {name: os.environ.get(name) for name in (*settings, _AUTH_MODE)}  # the mode is set by Ray, not by us
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(settings)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray was imported
     try:
         yield
     finally:
-        _shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _knock(address: str) -> None:
