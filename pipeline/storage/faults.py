@@ -168,6 +168,8 @@ def _answer(error: BaseException) -> tuple[str | None, int | None]:
     """Code and HTTP status of a server's answer: of this error, or of the one that it is a translation of."""
     e: BaseException | None = error
     for _ in range(5):
+        if isinstance(e, aiohttp.ClientResponseError):  # a web server: it has no codes but the status
+            return str(e.status), e.status
         if isinstance(e, boto.ClientError):
             code = str(e.response.get("Error", {}).get("Code", ""))
             status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode")

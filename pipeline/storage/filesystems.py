@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import fsspec
 from s3fs import S3FileSystem
 
@@ -23,6 +24,8 @@ _CONNECTIONS = 32
 _KEPT = 8
 
 LOCAL = "file"
+WEB = ("http", "https")
+"""Protocols that fsspec wants named in every path; such a server can be read, not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Place:
     protocol: str
     """``file``, ``s3``, ``memory``…"""
     path: str
-    """Without protocol and without a slash at the end: ``bucket/key``, or an absolute path on a local disk."""
+    """Without protocol and without a slash at the end: ``bucket/key``, or an absolute path on a local disk. Of a web
+    address the whole."""
 
     @property
     def local(self) -> Path | None:
@@ -50,7 +54,7 @@ class Place:
     @property
     def root(self) -> str:
         """What stands before every path of this filesystem in a URI."""
-        return "" if self.protocol == LOCAL else f"{self.protocol}://"
+        return "" if self.protocol in (LOCAL, *WEB) else f"{self.protocol}://"
 
 
 def place(uri: str) -> Place:
@@ -68,6 +72,8 @@ def place(uri: str) -> Place:
             # By the book the first part would be a host's name, to fsspec it is a folder here: ask rather than guess.
             raise StorageError("a file URI needs an absolute path", where=uri, todo="Write it as file:///folder/name")
         return Place(uri, LOCAL, _absolute(rest))
+    if protocol in WEB:
+        return Place(uri, protocol, f"{protocol}://{rest}")
     path = rest.strip("/") if protocol == "memory" else rest.rstrip("/")
     if protocol in ("s3", "s3a"):
         protocol = "s3"
@@ -109,8 +115,13 @@ def _make(where: Place) -> Any:
                 "retries": {"total_max_attempts": 1},
             },
         )
+    options: dict[str, Any] = {}
+    if where.protocol in WEB:
+        # A large file may take as long as it likes, as long as bytes come. Proxies are those of the environment.
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_READ_S)
+        options = {"client_kwargs": {"timeout": patience, "trust_env": True}}
     try:
-        return fsspec.filesystem(where.protocol, skip_instance_cache=True, use_listings_cache=False)
+        return fsspec.filesystem(where.protocol, skip_instance_cache=True, use_listings_cache=False, **options)
     except ValueError:
         raise StorageError(
             f"{where.protocol}:// is no kind of storage that is known here", where=where.uri, todo="Use s3:// or a path"

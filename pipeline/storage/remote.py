@@ -10,13 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import aiohttp
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from fsspec.asyn import AsyncFileSystem
 from s3fs.errors import translate_boto_error
 
 from pipeline.errors import StorageError
 from pipeline.storage.faults import code_of
-from pipeline.storage.filesystems import Place, filesystem
+from pipeline.storage.filesystems import WEB, Place, filesystem
 from pipeline.storage.retry import retrying
 
 PART_BYTES = 16 << 20
@@ -28,15 +29,26 @@ BLOCK_BYTES = 4 << 20
 _BLOCKS_KEPT = 8
 _GET_BYTES = 8 << 20
 _GETS_AT_ONCE = 4
+_STREAM_BYTES = 1 << 20
 _KEYS_A_DELETE = 1000
 _MARK = "reelmend-put"
 
 
 def info(where: Place) -> dict[str, Any]:
     """What fsspec knows of an object; FileNotFoundError for a folder."""
-    found: dict[str, Any] = filesystem(where).info(where.path)
+    try:
+        found: dict[str, Any] = filesystem(where).info(where.path)
+    except FileNotFoundError as error:
+        # Of a web server fsspec says this whatever the matter is.
+        if isinstance(error.__cause__, aiohttp.ClientError | TimeoutError) and code_of(error) != "404":
+            raise error.__cause__ from None
+        raise
     if found.get("type") != "file":
         raise FileNotFoundError(where.uri)
+    if found.get("size") is None:
+        raise StorageError(
+            "the server does not say how large it is", where=where.uri, todo="Download it, and give the file's path"
+        )
     return found
 
 
@@ -92,6 +104,9 @@ def has_mark(where: Place, mark: str) -> bool:
 
 def download(where: Place, size: int, file: BinaryIO) -> None:
     """All bytes into an open file, ranges at a time; each is tried again by itself. Raises StorageError."""
+    if where.protocol in WEB:
+        retrying(lambda: _stream(where, size, file), where.uri, "read it")
+        return
     spans = list(_spans(size))
     for at in range(0, len(spans), _GETS_AT_ONCE):
         some = spans[at : at + _GETS_AT_ONCE]
@@ -103,6 +118,23 @@ def download(where: Place, size: int, file: BinaryIO) -> None:
                     todo="Run again when nothing writes to it any more",
                 )
             file.write(data)
+
+
+def _stream(where: Place, size: int, file: BinaryIO) -> None:
+    """In one request, from the start: not every web server gives ranges."""
+    file.seek(0)
+    file.truncate()
+    got = 0
+    with filesystem(where).open(where.path, "rb", block_size=0, size=size) as source:
+        while got <= size and (data := source.read(_STREAM_BYTES)):
+            got += len(data)
+            file.write(data[: max(0, size + 1 - file.tell())])
+    if got != size:
+        raise StorageError(
+            f"it was to have {size} bytes, {'more' if got > size else got} came",
+            where=where.uri,
+            todo="Run again; it was changed while it was being read, or the server is at fault",
+        )
 
 
 def _get_many(where: Place, spans: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -205,7 +237,14 @@ class Reader(io.RawIOBase):
         return int(self._file.tell())
 
     def readinto(self, buffer: Any) -> int:
-        data = retrying(lambda: self._file.read(len(buffer)), self._uri, "read it")
+        try:
+            data = retrying(lambda: self._file.read(len(buffer)), self._uri, "read it")
+        except ValueError as error:
+            raise StorageError(
+                f"the server does not give parts of a file ({' '.join(str(error).split())[:200]})",
+                where=self._uri,
+                todo="Copy it to a disk or an object store",
+            ) from None
         buffer[: len(data)] = data
         return len(data)
 
@@ -219,7 +258,9 @@ def _mode(where: Place, mark: str | None) -> dict[str, Any]:
     """How to say overwrite or put-if-absent, where whole objects can be put at all."""
     fs = filesystem(where)
     whole = where.protocol == "memory" or (
-        isinstance(fs, AsyncFileSystem) and "mode" in inspect.signature(fs._pipe_file).parameters
+        where.protocol not in WEB  # a PUT there promises nothing
+        and isinstance(fs, AsyncFileSystem)
+        and "mode" in inspect.signature(fs._pipe_file).parameters
     )
     if not whole:
         raise StorageError(
