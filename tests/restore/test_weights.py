@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import http.server
+import io
 import json
 import os
 import pickle
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +26,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.errors import ConfigError, MissingError, ReelmendError, WeightsError
+from pipeline.plan.make import chain_of
 from pipeline.restore import nets, weights
-from pipeline.spec import NetPass
+from pipeline.restore.passes import FACTORIES, Bench, Job
+from pipeline.restore.weights import pickles
+from pipeline.spec import NetPass, Spec
 from pipeline.storage import store
 from tests.restore.golden import filled, golden, one_thread
 from tests.s3 import Server
@@ -131,6 +139,13 @@ class TestRegistry:
         rows = {row["name"]: row for row in weights.listing()}
         assert list(rows) == weights.names()
         for name in released:
+            assert nets.parse(rows[name]["config"]) == weights.registry.named(name).config
+            assert rows[name]["task"]
+            assert (
+                "non-commercial" in rows[name]["licence"]
+                if name.startswith("mprnet")
+                else rows[name]["licence"] == "MIT"
+            )
             assert rows[name]["restricted"] == name.startswith("mprnet")
             assert rows[name]["source"].startswith("https://github.com/")
             assert rows[name]["sha256"] is None
@@ -186,6 +201,11 @@ WRAPPINGS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
     "params.pth": lambda s, p: torch.save({"params": s}, p),
     "state_dict.pth": lambda s, p: torch.save({"epoch": 3, "state_dict": s, "optimizer": {"lr": 1e-3}}, p),
     "module.pth": lambda s, p: torch.save({"state_dict": {f"module.{k}": t for k, t in s.items()}}, p),
+    "twice.pth": lambda s, p: torch.save({f"module.module.{k}": t for k, t in s.items()}, p),
+    "ema.pth": lambda s, p: torch.save({"params": {k: t * 0 for k, t in s.items()}, "params_ema": s}, p),
+    "model.pth": lambda s, p: torch.save({"model": s, "iteration": 3}, p),
+    "single.pth": lambda s, p: torch.save({"generator": s}, p),
+    "half.pth": lambda s, p: torch.save({k: t.half() for k, t in s.items()}, p),
     "old.pth": lambda s, p: torch.save({"state_dict": s}, p, _use_new_zipfile_serialization=False),
     "parameters.pth": lambda s, p: torch.save({k: torch.nn.Parameter(t) for k, t in s.items()}, p),
     "plain.safetensors": lambda s, p: save_file(apart(s), p),
@@ -215,6 +235,18 @@ class TestFiles:
             assert torch.allclose(net.state_dict()[key], wanted, atol=tolerance), key
         assert sum(p.numel() for p in net.parameters()) * 4 == info.parameter_bytes
 
+    @pytest.mark.parametrize("length", [640, 1152, 65536 + 896])
+    def test_a_safetensors_header_that_begins_like_a_pickle(self, length: int, tmp_path: Path) -> None:
+        """Its length is written first: 640 is 80 02 in bytes, the beginning of a pickle of version 2."""
+        small = {"arch": "nafnet", "width": 1, "enc_blk_nums": [], "middle_blk_num": 0, "dec_blk_nums": []}
+        path = tmp_path / "a.safetensors"
+        save_file(state(small), path)
+        whole = path.read_bytes()
+        end = 8 + int.from_bytes(whole[:8], "little")
+        path.write_bytes(length.to_bytes(8, "little") + whole[8:end].ljust(length) + whole[end:])
+        assert path.read_bytes()[:1] == b"\x80"
+        assert resolve(path).family == "nafnet"
+
     def test_the_stated_hash(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pth"
         torch.save(state(TINY), path)
@@ -236,6 +268,24 @@ class TestFiles:
         with pytest.raises(ConfigError, match=r"\[256, 256\]"):
             resolve(path, tlc=True)
         assert resolve(path, tlc=(64, 96)).train_size is None
+
+    @pytest.mark.parametrize("config", [TINY, MPRNET])
+    def test_the_tlc_of_a_spec_reaches_the_net(self, config: dict[str, Any], tmp_path: Path) -> None:
+        path = tmp_path / "a.pth"
+        torch.save(state(config), path)
+        frame = torch.rand(3, 48, 64)
+        found = []
+        for tlc in (False, (16, 24)):
+            said = Spec(chain=(NetPass(weights=str(path), tlc=tlc),))
+            info = weights.resolve(said.chain[0])
+            (plan,) = chain_of(said, {"net": info})
+            built = FACTORIES["net"](plan, Bench(said.engine, {"net": info}, torch.device("cpu")))
+            (restored,) = built.restore([Job(0, (frame,), {})])
+            with torch.inference_mode():
+                wanted = weights.load(info, tlc=tlc)(frame[None])[0]
+            torch.testing.assert_close(restored.rgb, wanted, rtol=0, atol=1e-6)
+            found.append(restored.rgb)
+        assert float((found[0] - found[1]).abs().max()) > 1e-3
 
     def test_mprnet_of_a_released_shape_may_be_the_released_one(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.pth"
@@ -348,6 +398,67 @@ class TestHostile:
         assert path.stat().st_size < 1 << 16
         assert "compressed" in refusal(path)
 
+    @pytest.mark.parametrize("old", [False, True])
+    def test_tuples_nested_without_end(self, old: bool, tmp_path: Path) -> None:
+        """Python would hash them by recursion, and the process would end."""
+        path = tmp_path / "a.pth"
+        deep = b"\x80\x02}" + b")" + b"\x85" * 2_000_000 + b"K\x01s."
+        if old:
+            path.write_bytes(deep)
+        else:
+            torch.save({"x": torch.zeros(1)}, path)
+            edit_zip(path, lambda name, data: deep if name.endswith("data.pkl") else data)
+        assert "tuples in each other" in refusal(path)
+
+    def test_the_look_at_nesting_follows_the_memo(self) -> None:
+        """A tuple that is put aside and fetched again is as deep as it was."""
+        wrap = b"\x85q\x00" + b"0" + b"h\x00"  # nest, keep, drop, fetch
+        deep = b"\x80\x02)" + wrap * 101 + b"."
+        with pytest.raises(WeightsError, match="tuples in each other"):
+            pickles.check_depth(io.BytesIO(deep), "x")
+        pickles.check_depth(io.BytesIO(b"\x80\x02)" + wrap * 99 + b"."), "x")
+        wide = io.BytesIO(pickle.dumps({"a": [((i,), {"b": i}) for i in range(500)]}, 2) + b"rest")
+        pickles.check_depth(wide, "x")
+        assert wide.read() == b"rest"
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"\x80\x02", b"\x80\x02h\x07.", b"\x80\x020.", b"\x80\x02\xff.", b"\x80\x02u."]
+    )
+    def test_the_look_at_nesting_takes_no_pickle_on_trust(self, data: bytes) -> None:
+        with pytest.raises(WeightsError, match="not a whole PyTorch checkpoint"):
+            pickles.check_depth(io.BytesIO(data), "x")
+
+    def test_a_program_is_no_checkpoint(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.pt"
+        torch.save(state(TINY), path)
+        with zipfile.ZipFile(path, "a") as archive:  # what TorchScript has beside its weights
+            archive.writestr("a/constants.pkl", b"\x80\x02).")
+            archive.writestr("a/code/net.py", b"class Net(Module): ...")
+        assert "TorchScript" in refusal(path)
+
+    @pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+    def test_what_never_ends(self, target: str, tmp_path: Path) -> None:
+        path = tmp_path / "a.pth"
+        if target == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(target)
+        assert "a file was expected" in refusal(path)
+        with pytest.raises(MissingError):
+            weights.fetch(str(path), "0" * 64)
+
+    def test_links(self, tmp_path: Path) -> None:
+        torch.save(state(TINY), tmp_path / "real.pth")
+        (tmp_path / "link.pth").symlink_to(tmp_path / "real.pth")
+        assert resolve(tmp_path / "link.pth").sha256 == sha256(tmp_path / "real.pth")
+        (tmp_path / "loop.pth").symlink_to(tmp_path / "loop.pth")
+        refusal(tmp_path / "loop.pth")
+
+    def test_a_key_of_millions_of_letters_is_cut(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.pth"
+        torch.save({"k" * 5_000_000: torch.zeros(1)}, path)
+        assert len(refusal(path)) < 1000
+
     def test_a_tensor_that_claims_more_than_the_file_holds(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pth"
         torch.save({"intro.weight": torch.arange(4.0)}, path)
@@ -450,6 +561,11 @@ class TestHostile:
             weights.fetch(str(path), "0" * 64)
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
 class TestFetch:
     def test_from_s3_once(self, s3: Server, s3_folder: str, tmp_path: Path, cache: Path) -> None:
         path = tmp_path / "film.safetensors"
@@ -495,6 +611,42 @@ class TestFetch:
             weights.fetch(str(path), "../../etc/passwd")
         with pytest.raises(MissingError):
             weights.fetch(str(tmp_path / "none.pth"), "a" * 64)
+
+    def test_from_a_web_server(self, tmp_path: Path, cache: Path) -> None:
+        """One that knows no ranges, as Python's own: the simplest way to a cluster without the internet."""
+        torch.save(state(TINY), tmp_path / "a b.pth")
+        kept = sha256(tmp_path / "a b.pth")
+        handler = functools.partial(Quiet, directory=str(tmp_path))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+            uri = f"http://127.0.0.1:{server.server_port}/a%20b.pth"
+            info = resolve(uri, sha256=kept)
+            assert info.uri == uri
+            with pytest.raises(WeightsError, match="expected was"):
+                weights.fetch(uri, "a" * 64)
+            with pytest.raises(MissingError):
+                weights.fetch(f"http://127.0.0.1:{server.server_port}/none.pth", "a" * 64)
+            server.shutdown()
+        weights.load(info)
+        assert [p.name for p in (cache / "weights").iterdir()] == [kept]
+
+    def test_many_at_once(self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each gets the whole file though all copy at the same time, and one copy stays."""
+        path = tmp_path / "a.pth"
+        torch.save(state(TINY), path)
+        kept, fetch, together = sha256(path), store.fetch, threading.Barrier(6)
+
+        def slow(uri: str, local: Path) -> None:
+            together.wait(30)  # all have found nothing in the cache
+            fetch(uri, local)
+            assert weights.cache.cached(kept) in (None, cache / "weights" / kept)  # never a part
+            together.wait(30)
+
+        monkeypatch.setattr(store, "fetch", slow)
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(lambda _: sha256(weights.fetch(str(path), kept)), range(6)))
+        assert found == [kept] * 6
+        assert [p.name for p in (cache / "weights").iterdir()] == [kept]
 
     def test_a_damaged_copy_is_fetched_again(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pth"

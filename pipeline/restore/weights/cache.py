@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -62,9 +63,11 @@ def cached(sha256: str) -> Path | None:
 def require(path: Path, sha256: str | None, where: str) -> str:
     """The hash of a local file, which must be ``sha256`` where that is given. Raises WeightsError."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise WeightsError(f"it has {size} bytes; weights of up to {MAX_BYTES} are taken", where=where)
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe or a device might never end
+            raise WeightsError("a file was expected, this is none", where=where, todo="Check the name")
+        if about.st_size > MAX_BYTES:
+            raise WeightsError(f"it has {about.st_size} bytes; weights of up to {MAX_BYTES} are taken", where=where)
         found = digest(path)
     except OSError as error:
         raise WeightsError(f"cannot be read ({error.strerror or error})", where=where, todo="Check the name") from None

@@ -16,12 +16,13 @@ _SIDE = 64
 
 
 def listing() -> list[dict[str, Any]]:
-    """One JSON-able mapping a registry name: name, family, task, frames, licence, restricted, train_size, source (where
-    a person gets it), sha256 and bundled."""
+    """One JSON-able mapping a registry name: name, family, config, task, frames, licence, restricted, train_size,
+    source (where a person gets it), sha256 and bundled."""
     return [
         {
             "name": e.name,
             "family": e.config.family,
+            "config": e.config.mapping(),
             "task": e.task,
             "frames": 2 * e.config.radius + 1,
             "licence": e.licence,

@@ -7,6 +7,7 @@ anything is allocated, and every error says what was found.
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
 import re
 import struct
@@ -22,16 +23,20 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import WeightsError
+from pipeline.restore.weights import pickles
 
 _MAX_HEADER = 16 << 20
 """Bytes of a safetensors header or of a checkpoint's pickle, which hold names and shapes alone."""
 _MAX_ENTRIES = 50_000
-_WRAPPERS = ("params", "state_dict")
-"""Keys under which checkpoints keep their state dict: BasicSR's (NAFNet) and MPRNet's."""
+_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
+"""Keys under which checkpoints keep their state dict: BasicSR's (of two, the smoothed weights, which are meant for
+use), then MPRNet's and others'. The first that is there is read."""
 _PREFIX = "module."
 """What torch's DataParallel puts before every key."""
-_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-_SAFETENSORS_DTYPES = {"F16", "BF16", "F32", "F64"}
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_WHOLE = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_LEGACY_PICKLES = 5
+"""Before torch 1.6 a checkpoint was this many pickles in a row, then the values."""
 _LEGACY_PICKLE = re.compile(rb"\x80[\x02-\x05]")
 
 _LOAD_ERRORS = (
@@ -57,7 +62,9 @@ class Contents:
 
     shapes: Mapping[str, tuple[int, ...]]
     tensor: Callable[[str], Tensor]
-    """Key → values as a float32 tensor of its own, checked to be finite. Raises WeightsError."""
+    """Key → values as a float32 tensor of its own, checked to be finite. Raises WeightsError, of whole numbers too."""
+    buffer: Callable[[str], Tensor]
+    """As ``tensor``; whole numbers and booleans, which some nets keep beside their weights, come as they are."""
 
 
 @contextlib.contextmanager
@@ -69,6 +76,13 @@ def opened(path: Path, where: str) -> Iterator[Contents]:
             size = path.stat().st_size
     except OSError as error:
         raise WeightsError(f"cannot be read ({error.strerror or error})", where=where, todo="Check the name") from None
+    length = int.from_bytes(head[:8], "little")
+    looks = head[8:9] == b"{"
+    # Asked first: a header of 640 bytes, or of 65536 more, begins like a pickle.
+    if looks and length <= min(_MAX_HEADER, size - 8):
+        with _open_safetensors(path, where) as contents:
+            yield contents
+        return
     is_zip, is_pickle = head[:4] == b"PK\x03\x04", _LEGACY_PICKLE.match(head) is not None
     if (is_zip or is_pickle) and path.suffix == ".safetensors":
         # torch.load goes by this suffix, not by what is in the file.
@@ -78,13 +92,13 @@ def opened(path: Path, where: str) -> Iterator[Contents]:
         # Memory-mapped: storages become slices of the file, so none can be larger than what is there.
         yield _from_checkpoint(_unpickle(path, where, mmap=True), where)
     elif is_pickle:
+        with path.open("rb") as file:
+            for _ in range(_LEGACY_PICKLES):
+                if file.tell() < size:  # a bare pickle ends here; what it is, PyTorch tells
+                    pickles.check_depth(file, where)
         yield _from_checkpoint(_unpickle(path, where, mmap=False), where)
-    elif len(head) > 8 and head[8:9] == b"{":
-        length = int.from_bytes(head[:8], "little")
-        if length > min(_MAX_HEADER, size - 8):
-            raise WeightsError(f"its header claims {length} bytes; the file is damaged", where=where)
-        with _open_safetensors(path, where) as contents:
-            yield contents
+    elif looks:
+        raise WeightsError(f"its header claims {length} bytes; the file is damaged", where=where)
     else:
         raise WeightsError(
             f"neither safetensors nor a PyTorch checkpoint ({size} bytes that begin with {head[:8]!r})",
@@ -99,32 +113,34 @@ def _open_safetensors(path: Path, where: str) -> Iterator[Contents]:
         file = safetensors.safe_open(path, framework="pt", device="cpu")
         with file as open_file:
             raw = _strip({key: key for key in open_file.keys()}, where)  # noqa: SIM118 - it is no dict
-            shapes = {}
-            for key, name in raw.items():
-                part = open_file.get_slice(name)
-                if part.get_dtype() not in _SAFETENSORS_DTYPES:
-                    raise WeightsError(f"{key} holds {part.get_dtype()}; weights are floating-point", where=where)
-                shapes[key] = tuple(part.get_shape())
-            yield Contents(shapes, lambda key: _values(open_file.get_tensor(raw[key]), key, where))
+            shapes = {key: tuple(open_file.get_slice(name).get_shape()) for key, name in raw.items()}
+            yield _contents(shapes, lambda key: open_file.get_tensor(raw[key]), where)
     except safetensors.SafetensorError as error:
         raise WeightsError(f"not a whole safetensors file ({error})", where=where, todo="Get the file again") from None
 
 
 def _from_checkpoint(data: Any, where: str) -> Contents:
-    for wrapper in _WRAPPERS:
-        if isinstance(data, dict) and isinstance(data.get(wrapper), dict):
-            data = data[wrapper]
-            break
+    if isinstance(data, dict):
+        inner = [data[wrapper] for wrapper in _WRAPPERS if isinstance(data.get(wrapper), dict)]
+        if not inner and len(data) == 1:
+            inner = [value for value in data.values() if isinstance(value, dict)]
+        data = inner[0] if inner else data
     if not isinstance(data, dict) or not data:
         raise WeightsError(f"a state dict was expected, this is {type(data).__name__}", where=where)
     tensors = {}
     for key, value in _strip(data, where).items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise WeightsError(f"{key[:80]!r} is no plain tensor but {type(value).__name__}", where=where)
-        if value.dtype not in _DTYPES:
-            raise WeightsError(f"{key[:80]!r} holds {value.dtype}; weights are floating-point", where=where)
         tensors[key] = value.detach()
-    return Contents({k: tuple(t.shape) for k, t in tensors.items()}, lambda key: _values(tensors[key], key, where))
+    return _contents({k: tuple(t.shape) for k, t in tensors.items()}, tensors.__getitem__, where)
+
+
+def _contents(shapes: Mapping[str, tuple[int, ...]], raw: Callable[[str], Tensor], where: str) -> Contents:
+    return Contents(
+        shapes,
+        tensor=lambda key: _values(raw(key), key, where),
+        buffer=lambda key: _values(raw(key), key, where, whole=True),
+    )
 
 
 def _strip(data: Mapping[Any, Any], where: str) -> dict[str, Any]:
@@ -134,40 +150,61 @@ def _strip(data: Mapping[Any, Any], where: str) -> dict[str, Any]:
     for key in data:
         if not isinstance(key, str):
             raise WeightsError(f"a state dict's keys are names, this one is {str(key)[:80]!r}", where=where)
-    if data and all(key.startswith(_PREFIX) for key in data):
-        return {key.removeprefix(_PREFIX): value for key, value in data.items()}
-    return dict(data)
+    found = dict(data)
+    while found and all(key.startswith(_PREFIX) and key != _PREFIX for key in found):
+        found = {key.removeprefix(_PREFIX): value for key, value in found.items()}
+    return found
 
 
-def _values(tensor: Tensor, key: str, where: str) -> Tensor:
+def _values(tensor: Tensor, key: str, where: str, *, whole: bool = False) -> Tensor:
+    key, as_it_is = key[:80], whole and tensor.dtype in _WHOLE
+    if not as_it_is and tensor.dtype not in _FLOATS:
+        raise WeightsError(f"{key!r} holds {tensor.dtype}; weights are floating-point", where=where)
     try:
-        values = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        values = tensor.to(
+            tensor.dtype if as_it_is else torch.float32, copy=True, memory_format=torch.contiguous_format
+        )
     except RuntimeError as error:
         raise WeightsError(f"{key} cannot be read ({error})", where=where) from None
-    if not bool(torch.isfinite(values).all()):
+    if not as_it_is and not bool(torch.isfinite(values).all()):
         raise WeightsError(f"{key} has values that are not finite", where=where, todo="Get the file again")
     return values
 
 
 def _check_zip(path: Path, where: str) -> None:
-    """Refuse archives that would unfold: PyTorch stores its entries uncompressed."""
+    """Refuse archives that would unfold (PyTorch stores its entries uncompressed) or hold more than weights."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+            _check_entries(archive, where)
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError, struct.error) as error:
         raise WeightsError(
             f"not a whole PyTorch checkpoint ({error})", where=where, todo="Get the file again"
         ) from None
+
+
+def _check_entries(archive: zipfile.ZipFile, where: str) -> None:
+    entries = archive.infolist()
     if len(entries) > _MAX_ENTRIES:
         raise WeightsError(f"it has {len(entries)} entries; at most {_MAX_ENTRIES} are read", where=where)
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise WeightsError(
+            "a TorchScript archive, which is a program; refused",
+            where=where,
+            todo="Ask for a .safetensors, or for the state dict alone: torch.save(net.state_dict(), …)",
+        )
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
                 f"its entry {entry.filename[:80]!r} is compressed, which PyTorch's own never are; not opened",
                 where=where,
             )
-        if entry.filename.endswith(".pkl") and entry.file_size > _MAX_HEADER:
-            raise WeightsError(f"its pickle has {entry.file_size} bytes; at most {_MAX_HEADER} are read", where=where)
+        if entry.filename.endswith(".pkl"):
+            if entry.file_size > _MAX_HEADER:
+                raise WeightsError(
+                    f"its pickle has {entry.file_size} bytes; at most {_MAX_HEADER} are read", where=where
+                )
+            with archive.open(entry) as file:
+                pickles.check_depth(io.BytesIO(file.read()), where)
 
 
 def _unpickle(path: Path, where: str, *, mmap: bool) -> Any:
