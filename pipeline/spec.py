@@ -38,7 +38,8 @@ class NetPass(PassBase):
 
     kind: Literal["net"] = Field(default="net", alias="pass")
     weights: str = "nafnet-film"
-    """A name of the registry, or a path or URI to a .safetensors or .pth of the NAFNet or MPRNet family."""
+    """A name of the registry, or a path or URI to a .safetensors or .pth of the NAFNet or MPRNet family; with the extra
+    ``reelmend[spandrel]`` of other architectures too."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Hash that the weights' file must have: wanted for a URI, so that every worker runs the same net."""
     strength: float = Field(default=1.0, ge=0.0, le=1.0)

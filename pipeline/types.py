@@ -291,9 +291,10 @@ class NetInfo:
     uri: str
     """Where the bytes are: a path of the package, of the cache, or a URI."""
     sha256: Sha256
-    family: Literal["nafnet", "mprnet"]
+    family: Literal["nafnet", "mprnet", "external"]
     config: Mapping[str, Any]
-    """What ``nets.build`` takes."""
+    """What ``nets.build`` takes; of an external net, one of another architecture: ``arch``, and ``library``, whose code
+    it is, with its version."""
     radius: int
     """Frames that the net reads on each side of the one it restores."""
     licence: str

@@ -100,11 +100,15 @@ def _pass(said: Any, name: str, nets: Mapping[str, NetInfo]) -> PassPlan:
             todo="Say it: tlc: [height, width]",
         )
     tlc = list(net.train_size) if said.tlc is True and net.train_size else (list(said.tlc) if said.tlc else None)
+    settings = {"net": net.name, "family": net.family, "tlc": tlc}
+    if "library" in net.config:
+        # The code is not ours, and another version of it may give other pictures.
+        settings |= {"architecture": net.config["arch"], "library": net.config["library"]}
     return PassPlan(
         name=name,
         kind=said.kind,
         radius=net.radius,
-        settings={"net": net.name, "family": net.family, "tlc": tlc},
+        settings=settings,
         parameters={"strength": said.strength},
         weights_sha256=net.sha256,
     )

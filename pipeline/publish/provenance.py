@@ -143,6 +143,8 @@ def _weights(plan: Plan, nets: Mapping[str, NetInfo]) -> list[dict[str, Any]]:
                 {
                     "pass": p.name,
                     "net": str(p.settings.get("net", p.name)),
+                    "architecture": p.settings.get("architecture", p.settings.get("family")),
+                    "library": p.settings.get("library"),
                     "sha256": p.weights_sha256,
                     "licence": net.licence if net else None,
                     "uri": net.uri if net else None,

@@ -116,10 +116,32 @@ def test_its_events_are_of_the_library_of_congress_and_in_utc(planned: tuple[Pla
 def test_weights_come_with_name_hash_and_licence(planned: tuple[Plan, FrameIndex]) -> None:
     plan, index = planned
     info = net()
-    chain = (PassPlan("clean", "net", 2, {"net": info.name}, {"strength": 1.0}, info.sha256),)
+    own = {"net": info.name, "family": "nafnet", "tlc": None}
+    other = {"net": "a.pth", "family": "external", "architecture": "SCUNet", "library": "spandrel 0.4.2"}
+    chain = (
+        PassPlan("clean", "net", 2, own, {"strength": 1.0}, info.sha256),
+        PassPlan("sharpen", "net", 0, other, {"strength": 1.0}, "b" * 64),
+    )
     said = document(dataclasses.replace(plan, chain=chain), index, {"clean": info})
     assert said["weights"] == [
-        {"pass": "clean", "net": "nafnet-film", "sha256": "a" * 64, "licence": "CC0-1.0", "uri": info.uri}
+        {
+            "pass": "clean",
+            "net": "nafnet-film",
+            "architecture": "nafnet",
+            "library": None,
+            "sha256": "a" * 64,
+            "licence": "CC0-1.0",
+            "uri": info.uri,
+        },
+        {
+            "pass": "sharpen",
+            "net": "a.pth",
+            "architecture": "SCUNet",
+            "library": "spandrel 0.4.2",
+            "sha256": "b" * 64,
+            "licence": None,
+            "uri": None,
+        },
     ]
     assert said["events"][0]["eventType"] == "modification"
     assert "clean (net)" in said["events"][0]["eventDetailInformation"]["eventDetail"]

@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ReelmendError, WeightsError
+from pipeline.restore.nets.external import ExternalNet
 from pipeline.restore.weights import cache, registry, use
 from pipeline.spec import NetPass
 
@@ -41,8 +43,9 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
 
     Gives a JSON-able mapping: name, status (``ok``, ``absent``: a registry name that is not shipped and not in the
     cache, or ``failed``), reason (what went wrong, else None), licence, restricted, card (Markdown or None), and where
-    the file was read: uri, sha256, family, config, frames, parameters, keys, seconds of the forward pass. A check does
-    not ask whether the licence has been accepted. Raises WeightsError only where the name is unknown.
+    the file was read: uri, sha256, family, config, frames, parameters, keys, seconds of the forward pass; of an
+    external net also fast (what ``precision: fast`` comes to). A check does not ask whether the licence has been
+    accepted. Raises WeightsError only where the name is unknown.
     """
     entry = registry.entries().get(name)
     report: dict[str, Any] = {
@@ -60,7 +63,6 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
     try:
         info = use.resolve(NetPass(weights=name, sha256=sha256, accept_licence=True))
         net = use.load(info)
-        keys, parameters = use.facts(net.config)
         report |= {
             "uri": info.uri,
             "sha256": info.sha256,
@@ -69,16 +71,37 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
             "licence": info.licence,
             "restricted": info.restricted,
             "frames": 2 * info.radius + 1,
-            "parameters": parameters,
-            "keys": len(keys),
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "keys": len(net.state_dict()),
         }
         stack = torch.rand(1, 3 * (2 * info.radius + 1), _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
         began = time.perf_counter()
-        with torch.inference_mode():
-            out = net(stack)
+        _try(net, stack, name)
         report["seconds"] = time.perf_counter() - began
-        if out.shape != (1, 3, _SIDE, _SIDE) or not bool(torch.isfinite(out).all()):
-            raise WeightsError("a forward pass on noise gives values that are not finite", where=name)
+        if isinstance(net, ExternalNet):
+            report["fast"] = _fast(net, stack, name)
     except ReelmendError as error:
         return report | {"reason": str(error)}
     return report | {"status": "ok"}
+
+
+def _try(net: torch.nn.Module, stack: Tensor, name: str) -> None:
+    try:
+        with torch.inference_mode():
+            out = net(stack)
+    except Exception as error:  # noqa: BLE001 - the code of another architecture may raise anything
+        text = " ".join(str(error).split())[:200]
+        raise WeightsError(f"a forward pass on noise fails: {type(error).__name__}: {text}", where=name) from None
+    if out.shape != (1, 3, _SIDE, _SIDE) or not bool(torch.isfinite(out).all()):
+        raise WeightsError("a forward pass on noise gives values that are not finite", where=name)
+
+
+def _fast(net: ExternalNet, stack: Tensor, name: str) -> str:
+    """What ``precision: fast`` comes to with a net of another architecture, whose code nobody here has tried."""
+    if not net.config["bfloat16"]:
+        return "computed as exact: the library does not vouch for bfloat16"
+    try:
+        _try(net.to(dtype=torch.bfloat16), stack, name)
+    except WeightsError as error:
+        return f"cannot be used: {error.what}"
+    return "ok"

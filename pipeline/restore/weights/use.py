@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError, WeightsError
 from pipeline.restore import nets
-from pipeline.restore.weights import cache, files, registry
+from pipeline.restore.nets import external
+from pipeline.restore.weights import cache, files, other, registry
 from pipeline.spec import NetPass
 from pipeline.storage import store
 from pipeline.types import NetInfo
@@ -27,6 +28,7 @@ _UNKNOWN_LICENCE = "not known to us: the file was given by its path"
 
 def resolve(net: NetPass) -> NetInfo:
     """What a spec's net is, its file hashed and, where it was given by path or URI, its config read off its shapes.
+    A file of neither of our families is shown to the library spandrel, where that is installed.
 
     Raises WeightsError (unknown name, missing file, another hash, unsafe or foreign file, keys missing or unexpected,
     values not finite, licence not accepted), ConfigError where ``tlc`` cannot be meant so, StorageError.
@@ -40,16 +42,21 @@ def resolve(net: NetPass) -> NetInfo:
             where=said,
             todo="Read it; if it allows what you do, say `accept_licence: true` in the pass",
         )
-    config = replace(nets.parse(info.config), tlc_train_size=_train_size(info, net.tlc))
-    return replace(info, activation_bytes_px=config.activation_bytes_px)
+    size = _train_size(info, net.tlc)
+    if info.family == other.FAMILY:
+        return info
+    return replace(info, activation_bytes_px=replace(nets.parse(info.config), tlc_train_size=size).activation_bytes_px)
 
 
-def load(info: NetInfo, *, tlc: bool | tuple[int, int] = False) -> nets.NAFNet | nets.MPRNet:
+def load(info: NetInfo, *, tlc: bool | tuple[int, int] = False) -> nets.NAFNet | nets.MPRNet | external.ExternalNet:
     """The net with its weights: float32, in evaluation mode, on the CPU. The file's hash is checked again.
 
     tlc: the Test-time Local Converter: True for the size that the weights were trained at, or that size as (height,
-    width) in px. Raises as ``resolve``.
+    width) in px. Raises as ``resolve``, and WeightsError where the library of an external net is another one here.
     """
+    if info.family == other.FAMILY:
+        _train_size(info, tlc)
+        return other.load(info, locate(info))
     config = replace(nets.parse(info.config), tlc_train_size=_train_size(info, tlc))
     values = read(locate(info), config, info.name)
     with torch.device("meta"):
@@ -142,22 +149,37 @@ def _from_file(said: str, sha256: str | None) -> NetInfo:
             )
         path = cache.fetch(said, sha256)
     found = cache.require(path, sha256, said)
+    name, uri = said.rstrip("/").rsplit("/", 1)[-1], store.absolute(said)
     with files.opened(path, said) as contents:
-        try:
-            config = nets.infer(contents.shapes)
-        except ConfigError as error:
-            raise WeightsError(f"its shapes are of no net that can be built: {error.what}", where=said) from None
-        if config is None:
-            first = ", ".join(sorted(contents.shapes)[:3])
-            raise WeightsError(
-                f"its keys are neither NAFNet's nor MPRNet's ({len(contents.shapes)} keys: {first[:200]} …)", where=said
-            )
+        config = _family(contents.shapes, said)
+        if isinstance(config, WeightsError):
+            return other.describe(other.ask(contents, said, config), name, uri, found, _UNKNOWN_LICENCE)
     read(path, config, said)
     restricted = config.family == "mprnet" and _has_released_shape(config)
     licence = _UNKNOWN_LICENCE
     if restricted:
         licence += "; it has the shape of MPRNet's released weights, which are non-commercial"
-    return _info(said.rstrip("/").rsplit("/", 1)[-1], store.absolute(said), found, config, licence, restricted, None)
+    return _info(name, uri, found, config, licence, restricted, None)
+
+
+def _family(shapes: Mapping[str, tuple[int, ...]], where: str) -> nets.NetConfig | WeightsError:
+    """The config of a net of ours that fits these keys and shapes, one and all; else what is wrong."""
+    try:
+        config = nets.infer(shapes)
+    except ConfigError as error:
+        return WeightsError(f"its shapes are of no net that can be built: {error.what}", where=where)
+    if config is None:
+        first = ", ".join(key[:60] for key in sorted(shapes)[:3])
+        return WeightsError(
+            f"its keys are neither NAFNet's nor MPRNet's ({len(shapes)} keys: {first} …)",
+            where=where,
+            todo=f"{external.INSTALL} for other architectures (SCUNet, SwinIR, DRUNet…)",
+        )
+    try:
+        _compare(shapes, facts(config)[0], where)
+    except WeightsError as error:
+        return error
+    return config
 
 
 def _has_released_shape(config: nets.NetConfig) -> bool:
@@ -192,6 +214,10 @@ def _info(
 def _train_size(info: NetInfo, tlc: bool | tuple[int, int]) -> tuple[int, int] | None:
     if tlc is False:
         return None
+    if info.family == other.FAMILY:
+        raise ConfigError(
+            f"tlc is for NAFNet and MPRNet; this is {info.config['arch']}", where=info.name, todo="Say tlc: false"
+        )
     if tlc is not True:
         return int(tlc[0]), int(tlc[1])
     if info.train_size is None:
