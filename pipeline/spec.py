@@ -85,6 +85,12 @@ class Source(Model):
     """Range of YUV that names none. ``auto``: limited, save for FFmpeg's yuvj formats. Gray and RGB are full."""
     rate: str | None = Field(default=None, pattern=r"^[1-9]\d{0,5}(/[1-9]\d{0,5})?$")
     """Frame rate as ``18`` or ``24000/1001`` where the container's is wrong; pts stay as they are."""
+    interlaced: Literal["refuse", "per_field"] = "refuse"
+    """A frame of interlaced video is two pictures, line by line. ``refuse``: a net would take their comb for dirt.
+    ``per_field``: all upper fields are restored as one film and all lower ones as another, then woven again."""
+    damaged: Literal["quarantine", "flag"] = "quarantine"
+    """Pictures whose checksum or decoder says that they are damaged. ``flag``: go on with what FFmpeg makes of them;
+    each is flagged ``damaged`` in its row."""
 
 
 class Output(Model):

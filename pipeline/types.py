@@ -6,6 +6,7 @@ Frame spans are half-open ``[first, last)``. Frame numbers are presentation orde
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -171,10 +172,27 @@ class Reel:
     others: tuple[OtherStream, ...]
     tags: tuple[tuple[str, str], ...]
     """The container's own metadata."""
+    display_matrix: tuple[int, ...] | None = None
+    """How the picture is turned or mirrored for display, 3×3 as ISO/IEC 14496-12 has it (16.16, last column 2.30);
+    None: shown as it lies. Pictures are restored as they lie, and the tag is carried."""
 
     @property
     def base_name(self) -> str:
         return self.name.rsplit("/", 1)[-1]
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether a frame holds two fields, which were taken one after the other."""
+        return self.field_order in ("tt", "bb", "tb", "bt")
+
+    @property
+    def rotation(self) -> float:
+        """Degrees counter-clockwise by which the picture is turned for display."""
+        if self.display_matrix is None:
+            return 0.0
+        a, b, _, c, d, *_ = self.display_matrix
+        across, down = math.hypot(a, c), math.hypot(b, d)
+        return -math.degrees(math.atan2(b / down, a / across)) if across and down else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,6 +74,7 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
                         "colour": Colour(**{**reel["colour"], "assumed": tuple(reel["colour"]["assumed"])}),
                         "others": tuple(OtherStream(**o) for o in reel["others"]),
                         "tags": tuple((k, v) for k, v in reel["tags"]),
+                        "display_matrix": tuple(reel["display_matrix"]) if reel["display_matrix"] else None,
                         "format": _pixel_format(fmt),
                     }
                 ),

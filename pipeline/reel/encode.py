@@ -123,6 +123,8 @@ def _encoder(container: OutputContainer, reel: Reel, output: Output, target: Pix
     # Any: av's stubs type these by the codec's literal name.
     stream: Any = container.add_stream(encoder(output, reel.width), rate=reel.rate, options=options)
     stream.width, stream.height, stream.pix_fmt = reel.width, reel.height, target.name
+    if reel.display_matrix is not None:
+        stream.set_display_matrix(reel.display_matrix)
     context = stream.codec_context
     context.time_base = 1 / reel.rate
     if reel.sample_aspect > 0:

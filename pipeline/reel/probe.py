@@ -12,13 +12,19 @@ from av.video.stream import VideoStream
 
 from pipeline import spec
 from pipeline.errors import MissingError, SourceError
-from pipeline.reel import colour, logs, rates, whole
+from pipeline.reel import colour, display, logs, rates, whole
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_EXTRADATA, MAX_SIDE, TRY_OTHER_COPY, Source, open_source
 from pipeline.storage import store
 from pipeline.types import Colour, OtherStream, PixelFormat, Reel
 
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+_TWO_FIELDS = {
+    "tt": "upper field first",
+    "bb": "lower field first",
+    "tb": "upper field first in the file, lower one first in time",
+    "bt": "lower field first in the file, upper one first in time",
+}
 _MAX_TAGS = 256
 _MAX_TAG = 16 << 10
 
@@ -43,6 +49,7 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
         whole.check_length(source)
         stream = source.stream
         fmt = _format(source)
+        described = logs.describe(source.container)
         return Reel(
             name=name,
             uri=uri,
@@ -57,11 +64,12 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
             rate=_rate(source, say),
             time_base=stream.time_base or Fraction(1, 1000),
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
-            colour=_colour(source, fmt, say),
-            field_order=_FIELD_ORDERS.get(stream.codec_context.field_order, "unknown"),
+            colour=_colour(source, fmt, say, described),
+            field_order=_field_order(source, say),
             timecode=_timecode(source),
             others=tuple(_other(s) for s in source.container.streams if s.index != stream.index),
             tags=tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(source.container.metadata.items())[:_MAX_TAGS]),
+            display_matrix=display.matrix(source, described),
         )
 
 
@@ -125,7 +133,7 @@ def _rate(source: Source, say: spec.Source) -> Fraction:
     return claimed[0]
 
 
-def _colour(source: Source, fmt: PixelFormat, say: spec.Source) -> Colour:
+def _colour(source: Source, fmt: PixelFormat, say: spec.Source, described: str) -> Colour:
     context = source.stream.codec_context
     try:
         return colour.resolve(
@@ -134,12 +142,23 @@ def _colour(source: Source, fmt: PixelFormat, say: spec.Source) -> Colour:
             range_=colour.range_name(context.color_range),
             primaries=colour.primaries_name(context.color_primaries),
             transfer=colour.transfer_name(context.color_trc),
-            location=colour.chroma_location(logs.describe(source.container), source.stream.index, fmt.name),
+            location=colour.chroma_location(described, source.stream.index, fmt.name),
             height=source.stream.height,
             say=say,
         )
     except SourceError as error:
         raise SourceError(error.what, where=source.uri, todo=error.todo) from None
+
+
+def _field_order(source: Source, say: spec.Source) -> str:
+    order = _FIELD_ORDERS.get(source.stream.codec_context.field_order, "unknown")
+    if order in _TWO_FIELDS and say.interlaced == "refuse":
+        raise SourceError(
+            f"the picture is interlaced ({_TWO_FIELDS[order]}): a frame is two pictures, which no net may mix",
+            where=source.uri,
+            todo="Say source.interlaced: per_field to restore each field by itself, or deinterlace the film first",
+        )
+    return order
 
 
 def _timecode(source: Source) -> str | None:

@@ -28,16 +28,19 @@ def snap(rate: Fraction) -> Fraction:
 
 
 def fits(pts: NDArray[np.int64], time_base: Fraction, rate: Fraction) -> bool:
-    """Whether every pts is the tick of ``start + n / rate`` to within one tick."""
+    """Whether every pts is the tick of ``start + n / rate`` to within one tick, and to within half a frame.
+
+    Of ticks as long as a frame (AVI), one off is a frame that is not there.
+    """
     step = 1 / (rate * time_base)
     up, down = step.numerator, step.denominator
     ticks = int(pts[-1]) - int(pts[0])
-    # In whole numbers, so that nothing is rounded: |(pts - start) * down - n * up| <= down.
-    big = max(abs(ticks) * down, len(pts) * up) >= 2**62
+    # In whole numbers, so that nothing is rounded: |(pts - start) * down - n * up| <= down, and < up / 2.
+    big = 2 * max(abs(ticks) * down, len(pts) * up) >= 2**62
     kind = object if big else np.int64
     n = np.arange(len(pts)).astype(kind)
     off = (pts - pts[0]).astype(kind) * down - n * up
-    return bool(np.all(np.abs(off) <= down))
+    return bool(np.all(np.abs(off) <= down) and np.all(2 * np.abs(off) < up))
 
 
 def find(

@@ -124,13 +124,22 @@ def open_source(uri: str, *, local: Path | None = None, stream: int | None = Non
 def demuxing(source: Source) -> Iterator[Iterator[Packet[VideoStream]]]:
     """The picture stream's packets, from where the container stands, and an empty one at the end that flushes decoders.
 
-    What ``av`` holds for it is given back at the end also where not every packet was asked for.
+    AVI has no times but the packets' order; where the codec keeps that order, it is the pictures' own. What ``av``
+    holds for it is given back at the end also where not every packet was asked for.
     """
     packets = source.container.demux(source.stream)
     try:
-        yield packets
+        in_order = source.container.format.name == "avi" and not source.stream.codec_context.has_b_frames
+        yield _timed(packets) if in_order else packets
     finally:
         packets.close()  # type: ignore[attr-defined]
+
+
+def _timed(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+    for packet in packets:
+        if packet.pts is None:
+            packet.pts = packet.dts
+        yield packet
 
 
 def _open(uri: str, reader: _Reader) -> tuple[InputContainer, tuple[str, ...]]:

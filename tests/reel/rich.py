@@ -123,10 +123,17 @@ def segments_of(
 
 
 def delivered(
-    source: Path, folder: Path, codec: str = "ffv1", *, first: int = 0, last: int | None = None, **output: Any
+    source: Path,
+    folder: Path,
+    codec: str = "ffv1",
+    *,
+    first: int = 0,
+    last: int | None = None,
+    say: Mapping[str, Any] | None = None,
+    **output: Any,
 ) -> tuple[Path, Assembled, Reel, FrameIndex]:
     """The film copied by way of two segments."""
-    reel, about = opened(source)
+    reel, about = opened(source, **(say or {}))
     last = len(about) if last is None else last
     said = spec.Output(codec=codec, **output)
     middle = (last - first) // 3

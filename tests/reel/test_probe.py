@@ -4,6 +4,7 @@ import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from pipeline import spec
 from pipeline.errors import SourceError, StorageError
 from pipeline.reel import colour, rates
-from pipeline.reel.formats import pixel_format
+from pipeline.reel.formats import frame_of, pixel_format
 from pipeline.reel.probe import probe
-from tests.reel.films import ARCHIVE, make_film
+from tests.reel.films import ARCHIVE, make_film, pictures
+from tests.reel.rich import delivered
 from tests.s3 import Server
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -61,6 +63,13 @@ def test_a_wrong_header_rate_does_not_fit() -> None:
     assert rates.find(pts, Fraction(1, 1000), [Fraction(24)])[0] == Fraction(24000, 1001)
     gap = np.concatenate([pts[:500], pts[505:]])
     assert rates.find(gap, Fraction(1, 1000), [Fraction(24000, 1001)])[0] is None
+
+
+def test_a_gap_of_one_tick_is_seen_where_a_tick_is_a_frame() -> None:
+    rate = Fraction(25)
+    assert rates.fits(np.arange(9), 1 / rate, rate)
+    assert not rates.fits(np.array([0, 2, 3, 4, 5]), 1 / rate, rate)
+    assert not rates.fits(np.array([0, 1, 2, 3, 5]), 1 / rate, rate)
 
 
 @given(rate=st.fractions(min_value=1, max_value=200, max_denominator=5000))
@@ -302,3 +311,32 @@ def test_real_films(name: str, rate: Fraction, stream: int, size: tuple[int, int
     reel = probe(str(SHARED / name), "a", SAY)
     assert (reel.rate, reel.stream, (reel.width, reel.height), reel.format.name) == (rate, stream, size, fmt)
     assert [o.kind for o in reel.others] == others
+
+
+@pytest.mark.parametrize(("order", "told"), [("tt", "upper field first"), ("bt", "lower field first in the file")])
+def test_two_fields_are_refused_unless_the_config_says_so(tmp_path: Path, order: str, told: str) -> None:
+    path = tmp_path / "a.mkv"
+    make_film(path, frames=2, options={"field_order": order})
+    with pytest.raises(SourceError, match=told) as refused:
+        probe(str(path), "a", SAY)
+    assert "source.interlaced: per_field" in str(refused.value)
+    reel = probe(str(path), "a", spec.Source(interlaced="per_field"))
+    assert (reel.field_order, reel.interlaced) == (order, True)
+
+
+@pytest.mark.parametrize(("degrees", "flips"), [(90, (False, False)), (180, (False, False)), (0, (True, False))])
+def test_how_a_picture_is_turned_is_read_and_carried(tmp_path: Path, degrees: int, flips: tuple[bool, bool]) -> None:
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("mjpeg", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.set_display_rotation(degrees, *flips)
+        for n, planes in enumerate(pictures("yuvj420p", 3)):
+            out.mux(stream.encode(frame_of(planes, pixel_format("yuvj420p"), pts=n, time_base=Fraction(1, 24))))
+        out.mux(stream.encode(None))
+    reel = probe(str(path), "a", SAY)
+    assert reel.display_matrix is not None
+    assert any(flips) or abs(reel.rotation) == degrees
+    copy, _, _, _ = delivered(path, tmp_path)
+    again = probe(str(copy), "a", SAY)
+    assert again.display_matrix == reel.display_matrix

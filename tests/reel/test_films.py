@@ -1,0 +1,111 @@
+"""Films of every kind, made by one FFmpeg, read and copied by us through another, and judged by the first.
+
+A copy by way of segments (decode, encode, assemble: an empty chain without Ray) must hold the source's pictures, times,
+sound and tags; the source's own frame hashes must be FFmpeg's.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from pipeline import spec
+from pipeline.reel import decode
+from pipeline.reel.deliver import deliver_format
+from pipeline.reel.formats import hash_planes
+from pipeline.reel.rates import STANDARD
+from tests.reel import judge, rich
+from tests.reel.axes import FRAMES, RATES, Film, films, impossible, make
+
+FEW = (
+    Film("ffv1", "yuv422p10le", rate="18", aspect="16:15", sound="pcm_s16le", range="limited", matrix="bt709"),
+    Film("ffv1", "gbrp12le", "mov", "20", size="odd", start="1.5"),
+    Film("ffv1", "yuva444p16le", "avi", "22", gop="predicted", size="odd"),
+    Film("ffv1", "yuv420p", "mxf", "25", range="limited", sound="pcm_s16le"),
+    Film("ffv1", "gray16le", "mkv", "16", timing="variable", start="1.5"),
+    Film("prores", "yuva444p10le", "mov", "24000/1001", scan="tt", aspect="16:15", sound="aac"),
+    Film("dnxhr", "yuv422p10le", "mxf", "30000/1001", sound="pcm_s16le"),
+    Film("h264", "yuv420p", "mp4", "24000/1001", gop="open", rotation="90", sound="aac", range="full"),
+    Film("hevc", "yuv420p10le", "mkv", "25", gop="b-frames", start="1.5", matrix="bt2020"),
+    Film("v210", "yuv422p10le", "mov", "30000/1001", scan="bb", matrix="bt601", range="limited"),
+    Film("jpeg2000", "yuv444p12le", "mxf", "24"),
+    Film("png", "rgba64be", "mov", "16", rotation="90", sound="pcm_s16le"),
+    Film("dpx", "gbrp10be", "mkv", "24", rotation="90"),
+)
+"""A dozen for every day; ``films()`` holds the rest."""
+
+MASTER = spec.Output()
+SAY = {"interlaced": "per_field"}
+
+
+def check(film: Film, folder: Path) -> None:
+    """Everything that must hold for one film."""
+    path = make(film, folder)
+    told = judge.framemd5(path)
+    assert len(told.rows) == FRAMES
+
+    reel, about = rich.opened(path, **SAY)
+    assert about.constant == (film.timing == "constant")
+    if about.constant:
+        assert about.rate == Fraction(film.rate)
+    assert [int(p) * about.time_base for p in about.pts] == told.times
+    before = judge.tags(path)
+    assert reel.sample_aspect == before.sample_aspect, before
+    assert (reel.field_order, reel.colour.range) == (before.field_order, before.range), before
+    assert reel.colour.matrix == before.matrix, before
+    assert reel.rotation == before.rotation == int(film.rotation)
+    # Which fields a frame has is what the film is about: it must have come as far as the file.
+    assert reel.interlaced == (film.scan != "progressive"), before
+
+    # Not in one go, so that decoding also starts within the film.
+    found = []
+    for first, last in ((5, FRAMES), (0, 5)):
+        run = decode.decode(reel, about, first, last, threads=2)
+        found = [hash_planes(run.frame(n), run.format) for n in range(first, last)] + found
+    assert found == told.md5s
+
+    copy, _, _, _ = rich.delivered(path, folder, say=SAY)
+    target = deliver_format(reel.format, MASTER, width=reel.width, height=reel.height)
+    regrouped = None if target == reel.format else reel.format.name
+    out = judge.framemd5(copy, pixel_format=regrouped)
+    assert out.md5s == told.md5s
+    assert out.times == [Fraction(round_half_up(t * 1000), 1000) for t in told.times]
+    if film.sound != "none":
+        assert judge.stream_hash(copy, "a") == judge.stream_hash(path, "a")
+
+    after = judge.tags(copy)
+    assert after.rotation == before.rotation
+    if before.field_order != "unknown":
+        assert after.field_order == before.field_order, after
+    if before.range != "unknown":
+        assert after.range == before.range, after
+    if before.matrix not in ("unknown", "gbr"):
+        assert after.matrix == before.matrix, after
+    assert after.sample_aspect == before.sample_aspect
+    again, _ = rich.opened(copy, **SAY)
+    assert again.colour.matrix_used == reel.colour.matrix_used
+    assert again.colour.full_range_used == reel.colour.full_range_used
+
+
+def round_half_up(value: Fraction) -> int:
+    return int((2 * value + 1) // 2)
+
+
+@pytest.mark.parametrize("film", FEW, ids=str)
+def test_a_dozen_films(tmp_path: Path, film: Film) -> None:
+    assert impossible(film) is None
+    check(film, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(0, 200))
+def test_every_kind_of_film(tmp_path: Path, number: int) -> None:
+    if number >= len(films()):
+        pytest.skip("there are fewer")
+    check(films()[number], tmp_path)
+
+
+def test_the_rates_are_known() -> None:
+    assert {Fraction(r) for r in RATES} <= set(STANDARD)
