@@ -73,6 +73,10 @@ class PixelFormat:
         shape = (-(-height >> p.log2_h), -(-width >> p.log2_w))
         return shape if p.samples == 1 else (*shape, p.samples)
 
+    def parts_into_fields(self, height: int) -> bool:
+        """Whether each field of an interlaced frame of so many lines has the chroma lines that its luma lines want."""
+        return all(height % (2 << p.log2_h) == 0 for p in self.planes if p.log2_h)
+
     def frame_bytes(self, width: int, height: int) -> int:
         """Bytes of one frame's native planes, without line padding."""
         shapes = (self.plane_shape(i, width, height) for i in range(len(self.planes)))

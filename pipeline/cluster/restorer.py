@@ -36,6 +36,7 @@ class TileRestorer:
             lambda n: parameters_at(n, self._chain, plan.overrides),
             plan.reel.colour,
             meter.see,
+            fields=plan.reel.interlaced,
         )
         core = range(tile.first, tile.last)
         cut = {n: bool(decoded.cuts[n - tile.read_first]) for n in core}

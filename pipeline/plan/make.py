@@ -49,6 +49,7 @@ def make_plan(
         "format": reel.format,
         "size": [reel.width, reel.height],
         "rate": reel.rate,
+        "interlaced": reel.interlaced,
         "chain": [[p.kind, p.radius, p.settings, p.weights_sha256] for p in chain],
         "spec": pictures,
     }

@@ -65,7 +65,7 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
             time_base=stream.time_base or Fraction(1, 1000),
             sample_aspect=stream.sample_aspect_ratio or Fraction(1),
             colour=_colour(source, fmt, say, described),
-            field_order=_field_order(source, say),
+            field_order=_field_order(source, fmt, say),
             timecode=_timecode(source),
             others=tuple(_other(s) for s in source.container.streams if s.index != stream.index),
             tags=tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(source.container.metadata.items())[:_MAX_TAGS]),
@@ -150,13 +150,21 @@ def _colour(source: Source, fmt: PixelFormat, say: spec.Source, described: str) 
         raise SourceError(error.what, where=source.uri, todo=error.todo) from None
 
 
-def _field_order(source: Source, say: spec.Source) -> str:
-    order = _FIELD_ORDERS.get(source.stream.codec_context.field_order, "unknown")
-    if order in _TWO_FIELDS and say.interlaced == "refuse":
+def _field_order(source: Source, fmt: PixelFormat, say: spec.Source) -> str:
+    order, height = _FIELD_ORDERS.get(source.stream.codec_context.field_order, "unknown"), source.stream.height
+    if order not in _TWO_FIELDS:
+        return order
+    if say.interlaced == "refuse":
         raise SourceError(
             f"the picture is interlaced ({_TWO_FIELDS[order]}): a frame is two pictures, which no net may mix",
             where=source.uri,
             todo="Say source.interlaced: per_field to restore each field by itself, or deinterlace the film first",
+        )
+    if not fmt.parts_into_fields(height):
+        raise SourceError(
+            f"the {height} lines of interlaced {fmt.name} do not part into two fields with their chroma",
+            where=source.uri,
+            todo="Convert it to 4:2:2 first",
         )
     return order
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline import spec
 from pipeline.restore.colour import Converter
 from pipeline.restore.engine import settle
+from pipeline.restore.fields import FieldConverter, FieldPass
 from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass
 from pipeline.restore.windows import needed
 from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, PixelFormat, Tile
@@ -57,12 +58,26 @@ class Restorer:
         self.device = torch.device(device)
         settle(engine, self.device)
         bench = Bench(engine, nets, self.device)
-        self._passes = [(plan, factories[plan.kind](plan, bench)) for plan in chain]
-        for plan, built in self._passes:
+
+        def build(plan: PassPlan) -> Pass:
+            built = factories[plan.kind](plan, bench)
             if plan.radius != built.radius:
                 raise ValueError(f"pass {plan.name!r} is planned with radius {plan.radius}, but needs {built.radius}")
-        self._converters: dict[tuple[PixelFormat, Colour], Converter] = {}
+            return built
+
+        self._build = build
+        self._passes = [(plan, build(plan)) for plan in chain]
+        self._field_passes: list[tuple[PassPlan, Pass]] | None = None
+        self._converters: dict[tuple[PixelFormat, Colour, bool], Converter | FieldConverter] = {}
         self.flags = {}
+
+    def _of(self, fields: bool) -> list[tuple[PassPlan, Pass]]:
+        """The passes for whole frames, or for the fields of interlaced ones, which are built when first wanted."""
+        if not fields:
+            return self._passes
+        if self._field_passes is None:
+            self._field_passes = [(plan, FieldPass(built, self._build(plan))) for plan, built in self._passes]
+        return self._field_passes
 
     @torch.inference_mode()
     def run(
@@ -73,26 +88,32 @@ class Restorer:
         parameters: Callable[[int], FrameParameters],
         colour: Colour,
         observe: Observer,
+        *,
+        fields: bool = False,
     ) -> Frames:
         """Restore one tile.
 
         frames: ``[tile.read_first, tile.read_last)``. cuts: (len(frames),), the picture changes before that frame; the
         first entry is not asked. parameters: of a frame by its number. Returns ``[tile.restore_first, tile.last)`` in
         new arrays; ``observe`` is called once for each of those, in order. A frame is the same whatever tile it lies
-        in.
+        in. ``fields``: the frames are interlaced, and each field is restored by itself.
         """
         self._check(frames, tile, cuts)
-        for _, built in self._passes:
+        passes = self._of(fields)
+        for _, built in passes:
             built.reset()
-        key = (frames.format, colour)
-        converter = self._converters.setdefault(key, Converter(frames.format, colour, self.device))
+        key = (frames.format, colour, fields)
+        if key not in self._converters:
+            kind = FieldConverter if fields else Converter
+            self._converters[key] = kind(frames.format, colour, self.device)
+        converter = self._converters[key]
         wanted = range(tile.restore_first, tile.last)
         values = {n: parameters(n) for n in range(tile.read_first, tile.read_last)}
 
         # Backwards through the chain: what the last pass must give, what it reads for that, what is read for those.
         asked: Collection[int] = wanted
         reads: list[dict[int, tuple[int, ...]]] = []
-        for plan, _ in reversed(self._passes):
+        for plan, _ in reversed(passes):
 
             def active(n: int, name: str = plan.name) -> bool:
                 return values[n][name].get("strength", 1.0) != 0.0
@@ -102,7 +123,7 @@ class Restorer:
 
         sources: dict[int, tuple[Planes, Tensor]] = {}
         stream = _pictures(frames, sorted(asked), converter, wanted, sources)
-        for (plan, built), windows in zip(self._passes, reads, strict=True):
+        for (plan, built), windows in zip(passes, reads, strict=True):
             stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows})
 
         out = _blank(frames, len(wanted), self.device)
@@ -142,7 +163,7 @@ class Restorer:
 def _pictures(
     frames: Frames,
     numbers: Sequence[int],
-    converter: Converter,
+    converter: Converter | FieldConverter,
     wanted: range,
     sources: dict[int, tuple[Planes, Tensor]],
 ) -> Iterator[_Picture]:

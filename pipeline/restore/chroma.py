@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Site = Literal["first", "middle", "last"]
+Site = Literal["first", "middle", "last", "upper", "lower"]
 """Where a chroma sample lies among the luma samples of its group along one axis: on the first, in the middle, on the
-last."""
+last. In a field by itself, what lies in the middle of a frame's lines lies at a quarter of the way in the upper field
+and at three quarters in the lower one (ITU-T H.262, 6.1.1.8)."""
 
 _SITINGS: dict[str, tuple[Site, Site]] = {
     "left": ("first", "middle"),
@@ -36,7 +37,8 @@ class Filter:
         """factor: luma samples of one chroma sample (1, 2, 4)."""
         self.factor = factor
         # Position of chroma sample 0 in luma samples.
-        at = {"first": 0.0, "middle": (factor - 1) / 2, "last": factor - 1.0}[site]
+        share = {"first": 0.0, "upper": 0.25, "middle": 0.5, "lower": 0.75, "last": 1.0}[site]
+        at = share * (factor - 1)
         # Up: luma sample f·i + p lies between chroma samples i + k and i + k + 1, at the share s of the way.
         self._phases = []
         for p in range(factor):

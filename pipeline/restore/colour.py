@@ -7,7 +7,7 @@ offset. So no change in means no change out, bit for bit, in every format, and n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -36,10 +36,19 @@ class Converter:
     uint16. RGB is (B, 3, H, W) float32 in the source's own transfer: 0 black and 1 white of the nominal range, never
     clipped, so codes beyond that range (superwhite) lie below 0 or above 1.
 
+    ``field`` says that the pictures are one field of interlaced frames, where chroma at fewer lines lies otherwise.
+
     Raises SourceError for YUV whose matrix is none of BT.601, BT.709 and BT.2020.
     """
 
-    def __init__(self, format: PixelFormat, colour: Colour, device: torch.device | str):  # noqa: A002 - the house's word
+    def __init__(
+        self,
+        format: PixelFormat,  # noqa: A002 - the house's word
+        colour: Colour,
+        device: torch.device | str,
+        *,
+        field: Literal["upper", "lower"] | None = None,
+    ):
         self.format = format
         self.device = torch.device(device)
         self._top = float((1 << format.depth) - 1)
@@ -58,6 +67,8 @@ class Converter:
             self._kr, self._kb = KR_KB[colour.matrix_used]
             layout = format.planes[format.components[1].plane]
             across, down = chroma.siting(colour.chroma_location)
+            if field is not None and down == "middle":
+                down = field
             self._across = chroma.Filter(1 << layout.log2_w, across)
             self._down = chroma.Filter(1 << layout.log2_h, down)
         else:

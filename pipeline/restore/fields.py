@@ -1,0 +1,83 @@
+"""Interlaced film: a frame is two pictures, taken one after the other, line by line in turn.
+
+The upper fields are restored as one film of half the height and the lower fields as another, and woven again. So no net
+sees the comb that two moments make in one frame, and both films are as even in time as their frames are. Which field is
+the earlier one does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.restore.colour import Converter
+from pipeline.restore.passes.base import Job, Pass, Restored
+from pipeline.types import Colour, PixelFormat
+
+UPPER, LOWER = slice(0, None, 2), slice(1, None, 2)
+
+
+def weave(upper: Tensor, lower: Tensor, axis: int) -> Tensor:
+    """The lines of two fields in turn, the upper field's first; it may have one line more."""
+    shape = list(upper.shape)
+    shape[axis] += lower.shape[axis]
+    whole = upper.new_empty(shape)
+    before = (slice(None),) * axis
+    whole[(*before, UPPER)] = upper
+    whole[(*before, LOWER)] = lower
+    return whole
+
+
+class FieldConverter:
+    """As ``colour.Converter``, for frames of two fields each: chroma never mixes the lines of both.
+
+    Pictures whose chroma does not part evenly (``PixelFormat.parts_into_fields``) are refused by probe.
+    """
+
+    def __init__(self, format: PixelFormat, colour: Colour, device: torch.device | str):  # noqa: A002
+        self._upper = Converter(format, colour, device, field="upper")
+        self._lower = Converter(format, colour, device, field="lower")
+
+    def upload(self, planes: Sequence[NDArray[np.generic]]) -> tuple[Tensor, ...]:
+        """As ``Converter.upload``."""
+        return self._upper.upload(planes)
+
+    def to_rgb(self, planes: Sequence[Tensor]) -> Tensor:
+        """As ``Converter.to_rgb``."""
+        return weave(self._upper.to_rgb(_lines(planes, UPPER)), self._lower.to_rgb(_lines(planes, LOWER)), 2)
+
+    def delta(self, rgb_in: Tensor, rgb_out: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """As ``Converter.delta``."""
+        both = [
+            c.delta(rgb_in[:, :, lines], rgb_out[:, :, lines], _lines(planes, lines))
+            for c, lines in ((self._upper, UPPER), (self._lower, LOWER))
+        ]
+        return tuple(weave(u, v, 1) for u, v in zip(*both, strict=True))
+
+
+def _lines(planes: Sequence[Tensor], lines: slice) -> list[Tensor]:
+    return [p[:, lines] for p in planes]
+
+
+class FieldPass:
+    """A pass over each field by itself. Two instances, so that neither remembers the other's pictures."""
+
+    def __init__(self, upper: Pass, lower: Pass):
+        self.radius, self.group = upper.radius, upper.group
+        self._both = ((upper, UPPER), (lower, LOWER))
+
+    def reset(self) -> None:
+        for treatment, _ in self._both:
+            treatment.reset()
+
+    def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+        upper, lower = (
+            treatment.restore([replace(j, window=tuple(p[:, lines].contiguous() for p in j.window)) for j in jobs])
+            for treatment, lines in self._both
+        )
+        return [Restored(weave(u.rgb, v.rgb, 1), u.flags | v.flags) for u, v in zip(upper, lower, strict=True)]
