@@ -77,7 +77,7 @@ class Alone:
             lambda: tuple(hash_planes(frames.frame(n), frames.format) for n in core)
         )
         times = tuple(float(self._index.time(n)) for n in core)
-        decoded = Decoded(tile, self._plan.tile_ids[number], frames, found, md5, times, {})
+        decoded = Decoded(tile, self._plan.tile_ids[number], frames, found, md5, times, frozenset(), {})
         restored, whole = _cpu(lambda: self._restorer.restore(self._work, decoded))
         spent["figures"] = self._figures(frames, restored)
         spent["colour and chain"] = whole - spent["figures"]

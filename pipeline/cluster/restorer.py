@@ -13,6 +13,11 @@ from pipeline.restore.device import device_name
 from pipeline.spec import Spec
 from pipeline.types import NetInfo, PassPlan
 
+DAMAGED = "damaged"
+"""Flag of a frame whose source is damaged, or builds on a picture that is (``source.damaged: flag``)."""
+INTERLACED = "interlaced"
+"""Flag of a frame of two fields, each of which was restored by itself. Its figures are of the woven frame."""
+
 
 class TileRestorer:
     """Holds the nets of a job; every reel of the job goes through the same one."""
@@ -47,9 +52,15 @@ class TileRestorer:
             frames=restored.span(tile.first, tile.last),
             figures=tuple(figures),
             cuts=tuple(cut[n] for n in core),
-            flags=tuple(tuple(self._restorer.flags.get(n, ())) for n in core),
+            flags=tuple(tuple(sorted({*self._restorer.flags.get(n, ()), *_of_source(work, decoded, n)})) for n in core),
             source_md5=decoded.source_md5,
             time_s=decoded.time_s,
             device=self.device,
             seconds={**decoded.seconds, "restore": time.perf_counter() - began},
         )
+
+
+def _of_source(work: ReelWork, decoded: Decoded, number: int) -> set[str]:
+    """Flags that a frame has from its source."""
+    found = {DAMAGED} if number in decoded.damaged else set()
+    return found | {INTERLACED} if work.plan.reel.interlaced else found

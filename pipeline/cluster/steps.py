@@ -23,6 +23,7 @@ from pipeline.plan import cuts, make_plan, to_json
 from pipeline.publish import layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.publication import Publication, WholeAlready
+from pipeline.reel.damage import Finding
 from pipeline.reel.decode import decode
 from pipeline.reel.deliver import output_pts
 from pipeline.reel.encode import check_encodable, encode_segment
@@ -137,7 +138,10 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     reel = work.plan.reel
     local = _staged(work)
     check_unchanged(reel)
-    frames = decode(reel, index, tile.read_first, tile.read_last, threads=threads(work.spec), local=local)
+    damage: dict[int, Finding] | None = {} if work.spec.source.damaged == "flag" else None
+    frames = decode(
+        reel, index, tile.read_first, tile.read_last, threads=threads(work.spec), local=local, damage=damage
+    )
     check_unchanged(reel)
     decoded = time.perf_counter()
     found = cuts.find(cuts.signature(frames))
@@ -145,7 +149,7 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     md5 = tuple(hash_planes(frames.frame(n), frames.format) for n in core)
     times = tuple(float(index.time(n)) for n in core)
     seconds = {"decode": decoded - began, "source_hash": time.perf_counter() - decoded}
-    return Decoded(tile, tile_id, frames, found, md5, times, seconds)
+    return Decoded(tile, tile_id, frames, found, md5, times, frozenset(damage or ()), seconds)
 
 
 def _staged(work: ReelWork) -> Path | None:

@@ -65,6 +65,8 @@ class Decoded:
     """Of the core's frames."""
     time_s: tuple[float, ...]
     """Presentation times of the core's frames, in seconds."""
+    damaged: frozenset[int]
+    """Numbers of the frames whose source is damaged, where the spec goes on with such."""
     seconds: Mapping[str, float]
 
 

@@ -1,51 +1,48 @@
-"""Exact spans of native planes.
-
-A frame is known by its pts, through the index, never by a counter. Decoding starts at the key frame at or before the
-span and drops what comes before it. Where a wanted frame does not come out (open GOP, a container that seeks coarsely),
-it starts again further back.
-"""
+"""Exact spans of native planes, whole or a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import av.error
 import numpy as np
-from av.packet import Packet
-from av.video.frame import PictureType, VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.errors import SourceError
-from pipeline.reel import ffv1, logs
-from pipeline.reel.formats import planes_of
-from pipeline.reel.source import TRY_OTHER_COPY, Source, demuxing, open_source
+from pipeline.reel.damage import Finding, refuse
+from pipeline.reel.reading import frames
 from pipeline.types import FrameIndex, Frames, Reel
 
-_BACK = (0, 1, 2, 4, 8, 16)
-"""How many key frames further back each try starts. The last resort is the file's start, where that can help."""
-_MAX_DEPTH = 16
-# Codecs that log an error only where pixels are wrong. H.264 and its kin also log what a start within the film lacks.
-_HONEST_LOGS = frozenset(("ffv1", "prores", "dnxhd", "jpeg2000", "v210", "cfhd", "huffyuv", "ffvhuff", "utvideo"))
-_CONCEALED = ("concealing", "error while decoding", "damaged")
 
-
-def decode(reel: Reel, index: FrameIndex, first: int, last: int, *, threads: int, local: Path | None = None) -> Frames:
+def decode(
+    reel: Reel,
+    index: FrameIndex,
+    first: int,
+    last: int,
+    *,
+    threads: int,
+    local: Path | None = None,
+    damage: dict[int, Finding] | None = None,
+) -> Frames:
     """The frames ``[first, last)`` as native planes, exactly as a decode of the whole film gives them.
 
-    ``threads`` are FFmpeg's slice threads. ``local`` is a copy of the file on this machine. Raises SourceError naming
-    the frame for a damaged or missing one and for a picture of another size or format.
+    ``threads`` are FFmpeg's slice threads. ``local`` is a copy of the file on this machine. Raises SourceError for a
+    missing picture, for one of another size or format, and naming every damaged one of the span.
+
+    With ``damage``, damaged pictures are noted there by their numbers, and given as FFmpeg conceals them: for FFV1 the
+    same whatever the span, since the picture before is decoded first, which it fills the lost slices from.
     """
     planes: list[NDArray[Any]] = []
-    with closing(frames(reel, index, first, last, threads=threads, local=local)) as run:
-        for number, found in run:
+    found = {} if damage is None else damage
+    with closing(frames(reel, index, first, last, threads=threads, local=local, damage=found)) as run:
+        for number, native in run:
             if not planes:
-                planes = [np.empty((last - first, *p.shape), p.dtype) for p in found]
-            for whole, plane in zip(planes, found, strict=True):
+                planes = [np.empty((last - first, *p.shape), p.dtype) for p in native]
+            for whole, plane in zip(planes, native, strict=True):
                 whole[number - first] = plane
+    if damage is None:
+        refuse(reel.uri, found, first, last)
     return Frames(tuple(planes), reel.format, first, index.pts[first:last])
 
 
@@ -71,174 +68,3 @@ def batches(
             if number + 1 == start + len(planes[0]):
                 yield Frames(tuple(planes), reel.format, start, index.pts[start : number + 1])
                 start, planes = number + 1, []
-
-
-def frames(
-    reel: Reel, index: FrameIndex, first: int, last: int, *, threads: int, local: Path | None = None
-) -> Generator[tuple[int, tuple[NDArray[Any], ...]], None, None]:
-    """As ``decode``, one frame at a time: its number and its planes, read-only views that keep their memory alive."""
-    if not 0 <= first < last <= len(index):
-        raise ValueError(f"frames {first}:{last} are not inside 0:{len(index)}")
-    if threads < 1:
-        raise ValueError(f"threads must be 1 or more, got {threads}")
-    keys = np.flatnonzero(index.key)
-    depth = _reorder_depth(index)
-    number, tries = first, 0
-    while number < last:
-        begun = number
-        nearest = int(np.searchsorted(keys, number, side="right")) - 1
-        start = nearest - _BACK[tries] if tries < len(_BACK) else -1
-        with open_source(reel.uri, local=local, stream=reel.stream) as source:
-            reader = _Reading(reel, index, source, threads, depth)
-            with closing(reader.run(int(keys[start]) if start >= 0 else None)) as run:
-                for frame in run:
-                    due = int(index.pts[number])
-                    if frame.pts is None or frame.pts < due:
-                        continue
-                    # Not what is due, or not whole: from further back it may be.
-                    if frame.pts > due or frame.is_corrupt:
-                        break
-                    yield number, _planes(reel, frame, number)
-                    number += 1
-                    if number == last:
-                        return
-        if number > begun:
-            tries = 0
-        elif start >= 0 and (tries + 1 < len(_BACK) or reader.false_start):
-            tries += 1
-        else:
-            raise SourceError(
-                "the container lists this picture, but it does not decode whole",
-                where=reel.uri,
-                frame=number,
-                todo=TRY_OTHER_COPY,
-            )
-
-
-def _planes(reel: Reel, frame: VideoFrame, number: int) -> tuple[NDArray[Any], ...]:
-    if (frame.width, frame.height) != (reel.width, reel.height):
-        raise SourceError(
-            f"the picture is {frame.width}x{frame.height} from here on, it was {reel.width}x{reel.height}",
-            where=reel.uri,
-            frame=number,
-            todo="Split the film where its size changes",
-        )
-    try:
-        return planes_of(frame, reel.format)
-    except SourceError as error:
-        raise SourceError(error.what, where=reel.uri, frame=number, todo="Split the film there") from None
-
-
-def _reorder_depth(index: FrameIndex) -> int:
-    """How many pictures the decoder must hold back, read off the order of the packets in the file.
-
-    Without it H.264 learns the depth as it goes, and drops a picture each time that it learns.
-    """
-    if np.any(index.position < 0):
-        return 0
-    decoded = np.empty(len(index), np.int64)
-    decoded[np.argsort(index.position, kind="stable")] = np.arange(len(index))
-    return min(int(np.max(decoded - np.arange(len(index)))), _MAX_DEPTH)
-
-
-def _stands_alone(frame: VideoFrame) -> bool:
-    return frame.key_frame or frame.pict_type in (PictureType.NONE, PictureType.I)
-
-
-class _Reading:
-    """One run of the decoder over an open film."""
-
-    def __init__(self, reel: Reel, index: FrameIndex, source: Source, threads: int, depth: int):
-        self._reel = reel
-        self._index = index
-        self._source = source
-        self._threads = threads
-        self._depth = depth
-        self._oldest = int(index.pts[0])
-        self.false_start = False
-        """The key frame was none: its picture leans on earlier ones (H.264 with intra refresh)."""
-        self._codec = source.stream.codec_context
-        # AUTO has hung and leaked; frame threads also decode ahead of what is asked.
-        self._codec.thread_type = "SLICE"
-        self._codec.thread_count = threads
-        # FFV1 of versions 0 and 1 has no header of its own, and neither slices nor CRC.
-        self._checked = self._codec.name == "ffv1" and bool(self._codec.extradata)
-
-    def run(self, start: int | None) -> Generator[VideoFrame, None, None]:
-        """Decoded frames from key frame ``start``, or from the file's start, in presentation order.
-
-        Nothing at all where the container cannot seek to that key frame or one before it.
-        """
-        container, stream = self._source.container, self._source.stream
-        if start is not None:
-            self._oldest = int(self._index.pts[start])
-            try:
-                container.seek(self._oldest, stream=stream)
-            except av.error.FFmpegError:
-                return
-        if self._codec.name == "h264":
-            self._codec.reorder_depth = max(self._codec.reorder_depth, self._depth)
-        started = checked = start is None
-        with demuxing(self._source) as packets:
-            for packet in packets:
-                if not started and packet.size:
-                    if not packet.is_keyframe:
-                        continue
-                    if packet.pts is None or packet.pts > self._oldest:
-                        return
-                    started, self._oldest = True, packet.pts
-                for frame in self._decode(packet):
-                    if not checked and frame.pts is not None and frame.pts >= self._oldest:
-                        if frame.pts > self._oldest or not _stands_alone(frame):
-                            self.false_start = True
-                            return
-                        checked = True
-                    yield frame
-
-    def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
-        if self._checked and packet.size:
-            damaged, count = ffv1.damaged_slices(bytes(packet))
-            if damaged:
-                raise self._damage(packet, f"{len(damaged)} of its {count} slices fail their CRC")
-        before = logs.foreign_errors()
-        with logs.errors() as told:
-            try:
-                decoded = packet.decode()
-            except av.error.FFmpegError as error:
-                if isinstance(error, MemoryError):
-                    raise
-                if self._matters(packet):
-                    raise self._damage(packet, error.strerror or "it does not decode") from error
-                return []
-        honest = self._codec.name in _HONEST_LOGS
-        bad = [t for _, t in told if honest or any(word in t for word in _CONCEALED)]
-        if bad and self._matters(packet):
-            raise self._damage(packet, bad[0][:200])
-        if honest and self._threads > 1 and logs.foreign_errors() != before:
-            self._look_again(packet)
-        return decoded
-
-    def _look_again(self, packet: Packet[VideoStream]) -> None:
-        """An error was logged on some slice thread, ours or another reader's: with one thread it is told apart."""
-        number = self._number(packet)
-        if number is not None:
-            for _ in frames(self._reel, self._index, number, number + 1, threads=1, local=self._source.local):
-                pass
-
-    def _matters(self, packet: Packet[VideoStream]) -> bool:
-        """Not so for a picture that comes after its key frame in the file but is shown before: nothing builds on it."""
-        return packet.pts is None or packet.pts >= self._oldest
-
-    def _number(self, packet: Packet[VideoStream]) -> int | None:
-        if packet.pts is None:
-            return None
-        place = int(np.searchsorted(self._index.pts, packet.pts))
-        return place if place < len(self._index) and self._index.pts[place] == packet.pts else None
-
-    def _damage(self, packet: Packet[VideoStream], what: str) -> SourceError:
-        return SourceError(
-            f"the picture is damaged: {what}",
-            where=self._reel.uri,
-            frame=self._number(packet),
-            todo=TRY_OTHER_COPY,
-        )

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from pipeline import spec
 from pipeline.errors import MissingError, SourceError, StorageError
 from pipeline.reel import ffv1
-from pipeline.reel.decode import batches, decode, frames
+from pipeline.reel.decode import batches, decode
 from pipeline.reel.formats import hash_planes, pixel_format, planes_of
 from pipeline.reel.index import build
 from pipeline.reel.probe import probe
+from pipeline.reel.reading import frames
 from pipeline.storage import store
 from pipeline.types import FrameIndex, Frames, Reel
 from tests.reel.films import ARCHIVE, damage, make_film, packet_spans
