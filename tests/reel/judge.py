@@ -63,8 +63,10 @@ def framemd5(path: Path, *, pixel_format: str | None = None) -> Hashes:
 
 
 def plain_framemd5(path: Path) -> Hashes:
-    """As anybody calls it: ``ffmpeg -i FILE -map 0:v:0 -fflags +bitexact -f framemd5 -``."""
-    text, _ = run("-v", "error", "-i", str(path), "-map", "0:v:0", "-fflags", "+bitexact", "-f", "framemd5", "-")
+    """As anybody calls it: ``ffmpeg -noautorotate -i FILE -map 0:v:0 -fflags +bitexact -f framemd5 -``."""
+    text, _ = run(
+        "-v", "error", "-noautorotate", "-i", str(path), "-map", "0:v:0", "-fflags", "+bitexact", "-f", "framemd5", "-"
+    )
     return _parsed(text.decode())
 
 

@@ -1,0 +1,119 @@
+"""Broken films of every container: refused in one line, whatever is broken; never a crash, a hang, or a wrong film."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SourceError
+from pipeline.reel.decode import batches
+from pipeline.reel.formats import hash_planes
+from tests.reel.axes import Film, make
+from tests.reel.rich import opened
+
+FILMS = {
+    "mkv": Film("ffv1", "yuv422p10le", "mkv", sound="pcm_s16le"),
+    "mov": Film("prores", "yuv422p10le", "mov", sound="pcm_s16le"),
+    "mp4": Film("h264", "yuv420p", "mp4", gop="b-frames", sound="aac"),
+    "mxf": Film("dnxhr", "yuv422p10le", "mxf", "25", sound="pcm_s16le"),
+    "avi": Film("ffv1", "yuv420p", "avi", sound="pcm_s16le"),
+}
+MUTATIONS = 100
+"""Of each container, in `make fuzz`."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[str]]]:
+    """Each film's bytes and the hashes of its frames."""
+    made = {}
+    for container, film in FILMS.items():
+        path = make(film, tmp_path_factory.mktemp(container))
+        made[container] = (path.read_bytes(), list(hashes(path)))
+    return made
+
+
+def hashes(path: Path) -> Iterator[str]:
+    """As a job reads a film: probe, index, decode."""
+    reel, about = opened(path)
+    for batch in batches(reel, about, 0, len(about), threads=2):
+        for n in range(batch.first, batch.last):
+            yield hash_planes(batch.frame(n), batch.format)
+
+
+def flipped(data: bytes, seed: int) -> bytes:
+    draw = random.Random(seed)
+    new = bytearray(data)
+    for _ in range(200):
+        new[draw.randrange(len(new))] ^= draw.randrange(1, 256)
+    return bytes(new)
+
+
+VARIANTS = {
+    "bytes flipped": lambda data: flipped(data, 7),
+    "tail cut": lambda data: data[: len(data) * 2 // 3],
+    "header wiped": lambda data: bytes(512) + data[512:],
+    "empty": lambda data: b"",
+    "only a header": lambda data: data[:64],
+}
+
+
+@pytest.mark.parametrize("container", FILMS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_broken_film_is_refused(
+    whole: dict[str, tuple[bytes, list[str]]], tmp_path: Path, container: str, variant: str
+) -> None:
+    path = tmp_path / f"film.{container}"
+    path.write_bytes(VARIANTS[variant](whole[container][0]))
+    with pytest.raises(SourceError) as told:
+        list(hashes(path))
+    line = str(told.value)
+    assert line.startswith(str(path))
+    assert "\n" not in line
+    assert told.value.todo
+
+
+def mutated(data: bytes, draw: random.Random) -> bytes:
+    """One of what disks, cables and hands do to files."""
+    kind, at = draw.randrange(6), draw.randrange(len(data))
+    size = 1 << draw.randrange(13)
+    if kind == 0:
+        return data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :]
+    if kind == 1:
+        return data[:at] + draw.randbytes(size) + data[at + size :]
+    if kind == 2:
+        return data[:at]
+    if kind == 3:
+        return data[:at] + data[at + size :]
+    if kind == 4:
+        return data[:at] + bytes(size) + data[at + size :]
+    # In the header, where the sizes and counts are.
+    new = bytearray(data)
+    for _ in range(4):
+        new[draw.randrange(min(len(new), 4096))] = draw.randrange(256)
+    return bytes(new)
+
+
+@pytest.mark.fuzz
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("container", FILMS)
+def test_mutations(whole: dict[str, tuple[bytes, list[str]]], tmp_path: Path, container: str) -> None:
+    """An error of ours, or a film that reads to its end; of FFV1 in Matroska, with CRCs, its own pictures or none."""
+    data, before = whole[container]
+    path = tmp_path / f"film.{container}"
+    draw = random.Random(f"{container} 1895")
+    refused = 0
+    for _ in range(MUTATIONS):
+        path.write_bytes(mutated(data, draw))
+        try:
+            found = list(hashes(path))
+        except SourceError:
+            refused += 1
+            continue
+        assert found
+        if container == "mkv":
+            assert set(found) <= set(before)
+    assert 0 < refused < MUTATIONS
