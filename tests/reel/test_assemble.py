@@ -156,7 +156,7 @@ def test_shape_of_pixels_colour_and_fields(aspect: Fraction, codec: str, tmp_pat
         options={"field_order": "tt"},
         colour={"colorspace": 6, "color_range": 1, "color_primaries": 5, "color_trc": 6},
     )
-    path, _, reel, _ = delivered(source, tmp_path, codec)
+    path, _, reel, _ = delivered(source, tmp_path, codec, say={"interlaced": "per_field"})
     assert (reel.sample_aspect, reel.field_order) == (aspect, "tt")
     with av.open(str(path)) as film:
         video = film.streams.video[0]
