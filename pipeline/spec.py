@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import ConfigError
 
 _MAX_CONFIG_BYTES = 1 << 20
+_MOST_CRF = 51
+"""Of every codec but AV1, which counts to 63."""
 
 
 class Model(BaseModel):
@@ -98,12 +100,20 @@ class Output(Model):
 
     name: str = Field(default="master", pattern=r"^[a-z][a-z0-9_-]{0,31}$")
     """Stands in the file name of the second deliverable and on."""
-    codec: Literal["ffv1", "h264", "prores"] = "ffv1"
-    """``ffv1``: lossless, in Matroska. ``h264``: a viewing copy, in MP4. ``prores``: 422 HQ or 4444, in QuickTime."""
+    codec: Literal["ffv1", "prores", "dnxhr", "h264", "hevc", "av1"] = "ffv1"
+    """``ffv1``: lossless, in Matroska. ``prores``: 422 HQ or 4444, ``dnxhr``: HQX or 444, for editing, in QuickTime.
+    ``h264``, ``hevc`` (10 bit), ``av1``: viewing copies, in MP4."""
     pixel_format: str = Field(default="source", pattern=r"^[a-z0-9]{1,24}$")
-    """FFmpeg's name, or ``source``: as the source (for h264 and prores: the nearest that the codec holds)."""
-    crf: int = Field(default=18, ge=0, le=51)
-    """H.264's quality: 0 is lossless, 18 hardly to be told from the source, 23 small."""
+    """FFmpeg's name, or ``source``: as the source has it (but for ffv1: the nearest that the codec holds)."""
+    crf: int = Field(default=18, ge=0, le=63)
+    """Quality of h264, hevc (0 to 51) and av1 (0 to 63), no unit: 18 is hardly to be told from the source, 23 small (of
+    av1: 25 and 35)."""
+
+    @model_validator(mode="after")
+    def _crf_is_the_codec_s(self) -> Output:
+        if self.crf > _MOST_CRF and self.codec != "av1":
+            raise ValueError(f"crf is {self.crf}; {self.codec} takes 0 to {_MOST_CRF}")
+        return self
 
 
 class Deliver(Model):

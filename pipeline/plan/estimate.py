@@ -18,11 +18,18 @@ _DECODE_PX_S: Mapping[str, float] = {
     "dpx": 320e6,
 }
 """Pixels a second that one core decodes, by codec; FFV1 and v210 measured at 2048×1556, the others rounded."""
-_ENCODE_PX_S: Mapping[str, float] = {"ffv1": 11.2e6, "prores": 26e6, "h264": 9.2e6}
+_ENCODE_PX_S: Mapping[str, float] = {
+    "ffv1": 11.2e6,
+    "prores": 26e6,
+    "dnxhr": 14e6,
+    "h264": 9.2e6,
+    "hevc": 3.6e6,
+    "av1": 5.5e6,
+}
 _OTHER_PX_S = 30e6
 _FFV1_SHARE = 0.6
 """Bytes of an FFV1 frame as a share of its planes': scans with grain reach this."""
-_LOSSY_SHARE = {"ffv1": _FFV1_SHARE, "prores": 0.15, "h264": 0.03}
+_LOSSY_SHARE = {"ffv1": _FFV1_SHARE, "prores": 0.15, "dnxhr": 0.15, "h264": 0.03, "hevc": 0.03, "av1": 0.03}
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ class _Mux:
             if rate and math.lcm(scale, rate) <= _MOST_TIMESCALE:
                 scale = math.lcm(scale, rate)
         options["movie_timescale"] = str(scale)
-        if self._output.codec == "h264":
+        if CONTAINER[self._output.codec] == "mp4":
             options["movflags"] = "+faststart"
         return options
 
@@ -176,6 +176,9 @@ class _Mux:
         stream: Any = out.add_stream_from_template(template, opaque=True)
         stream.time_base = self._base
         stream.codec_context.framerate = self._rate or Fraction(0)
+        if self._output.codec == "hevc":
+            # The headers stand in the container alone, as `hvc1` says: QuickTime plays nothing else.
+            stream.codec_context.codec_tag = "hvc1"
         if reel.sample_aspect > 0:
             stream.codec_context.sample_aspect_ratio = reel.sample_aspect
         stream.metadata.update(carry.useful_tags(source.metadata))

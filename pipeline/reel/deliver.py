@@ -1,7 +1,7 @@
 """What a deliverable is: its container, its pixel format, and the time of each of its frames.
 
-Pure decisions, no writing. FFV1 keeps the source's code values and at most regroups its planes; H.264 and ProRes are
-viewing and editing copies, for which ``convert.py`` may change the pixel format.
+Pure decisions, no writing. FFV1 keeps the source's code values and at most regroups its planes; the others are viewing
+and editing copies, for which ``convert.py`` may change the pixel format.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from pipeline.reel.formats import pixel_format
 from pipeline.spec import Output
 from pipeline.types import FrameIndex, PixelFormat, Reel
 
-SUFFIX: Mapping[str, str] = MappingProxyType({"ffv1": ".mkv", "h264": ".mp4", "prores": ".mov"})
-"""Codec of the spec → suffix of the deliverable and of its segments."""
-
-CONTAINER: Mapping[str, str] = MappingProxyType({"ffv1": "matroska", "h264": "mp4", "prores": "mov"})
+CONTAINER: Mapping[str, str] = MappingProxyType(
+    {"ffv1": "matroska", "prores": "mov", "dnxhr": "mov", "h264": "mp4", "hevc": "mp4", "av1": "mp4"}
+)
 """Codec of the spec → FFmpeg's muxer."""
+
+SUFFIX: Mapping[str, str] = MappingProxyType(
+    {codec: {"matroska": ".mkv", "mov": ".mov", "mp4": ".mp4"}[muxer] for codec, muxer in CONTAINER.items()}
+)
+"""Codec of the spec → suffix of the deliverable and of its segments."""
 
 MATROSKA_TICK = Fraction(1, 1000)
 """The only time base that FFmpeg's Matroska muxer writes."""
@@ -43,9 +47,17 @@ _LOSSY: Mapping[str, Mapping[tuple[int, int, int], str]] = {
         (1, 0, 10): "yuv422p10le",
         (0, 0, 10): "yuv444p10le",
     },
+    # x265 also holds 8 bit; what is asked of HEVC here is what H.264 players mostly cannot do.
+    "hevc": {(1, 1, 10): "yuv420p10le", (1, 0, 10): "yuv422p10le", (0, 0, 10): "yuv444p10le"},
+    "av1": {(1, 1, 8): "yuv420p", (1, 1, 10): "yuv420p10le"},
     "prores": {(1, 0, 10): "yuv422p10le", (0, 0, 10): "yuv444p10le"},
+    "dnxhr": {(1, 0, 10): "yuv422p10le", (0, 0, 10): "yuv444p10le"},
 }
 _PRORES_ALPHA = "yuva444p10le"
+_LEAST_SIZE = {"hevc": (16, 16), "av1": (4, 4), "dnxhr": (256, 120)}
+"""Width and height in px below which an encoder refuses a picture, or (x265) has been seen to spoil its memory."""
+_HOLDS_ODD_CHROMA = frozenset(("av1",))
+"""Codecs whose encoder takes subsampled chroma of an odd width or height as it is."""
 # These go in, but come out as gbrp16le and gbrap16le.
 _FFV1_TAKES_ONLY = frozenset(("rgb48le", "rgba64le"))
 
@@ -58,7 +70,7 @@ def encoder(output: Output, width: int) -> str:
     """
     if output.codec == "prores":
         return "prores_ks" if width % 2 else "prores_aw"
-    return {"ffv1": "ffv1", "h264": "libx264"}[output.codec]
+    return {"ffv1": "ffv1", "dnxhr": "dnxhd", "h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}[output.codec]
 
 
 def deliver_format(
@@ -67,10 +79,10 @@ def deliver_format(
     """The pixel format that the encoder of this deliverable is given.
 
     ``ffv1``: the source's own where FFV1 holds it, else the one with the same code values in other planes (rgb24 →
-    bgr0, nv12 → yuv420p, p010le → yuv420p10le). ``h264`` and ``prores``: the nearest that loses no chroma and, where
-    the codec has it, no depth; gray becomes 4:2:0 (h264) or 4:2:2 (prores) with neutral chroma. Subsampled chroma of an
-    odd width or height (in px) is refused or spoilt by their encoders: such a picture becomes 4:4:4, because its size
-    is never changed.
+    bgr0, nv12 → yuv420p, p010le → yuv420p10le). All others: the nearest that loses no chroma and, where the codec has
+    it, no depth (av1 has 4:2:0 alone, of 8 or 10 bits); gray becomes the most subsampled that the codec has, with
+    neutral chroma. Subsampled chroma of an odd width or height (in px) is refused or spoilt by their encoders, but for
+    av1's: such a picture becomes 4:4:4, because its size is never changed.
 
     A decoder may give more bits than the encoder got: ProRes 4444 decodes to 12 bits.
 
@@ -81,8 +93,14 @@ def deliver_format(
     asked = None if output.pixel_format == "source" else output.pixel_format
     if output.codec == "ffv1":
         return _ffv1_format(source, asked)
+    least = _LEAST_SIZE.get(output.codec, (1, 1))
+    if (width or least[0]) < least[0] or (height or least[1]) < least[1]:
+        raise SourceError(
+            f"{output.codec} holds no picture of {width}×{height} px; its least is {least[0]}×{least[1]}",
+            todo="Choose another codec for this reel",
+        )
     name = asked or _nearest(source, output.codec)
-    wide, high = chroma_shift(pixel_format(name))
+    wide, high = (0, 0) if output.codec in _HOLDS_ODD_CHROMA else chroma_shift(pixel_format(name))
     if (width or 0) % (1 << wide) or (height or 0) % (1 << high):
         name = _LOSSY[output.codec][0, 0, pixel_format(name).depth]
     return pixel_format(name)
@@ -151,10 +169,10 @@ def _nearest(source: PixelFormat, codec: str) -> str:
         return _PRORES_ALPHA
     held = _LOSSY[codec]
     wide, high = (8, 8) if source.model == "gray" else chroma_shift(source)
-    depth = 8 if source.depth == 8 and codec == "h264" else 10
-    # The strongest subsampling that is not stronger than the source's own.
-    w, h = max((w, h) for w, h, d in held if d == depth and w <= wide and h <= high)
-    return held[w, h, depth]
+    depth = 8 if source.depth == 8 and any(d == 8 for _, _, d in held) else 10
+    shifts = [(w, h) for w, h, d in held if d == depth]
+    # The strongest subsampling that is not stronger than the source's own, or the weakest that there is.
+    return held[*max([(w, h) for w, h in shifts if w <= wide and h <= high] or [min(shifts)]), depth]
 
 
 def time_shift(index: FrameIndex, first: int, output: Output) -> Fraction:

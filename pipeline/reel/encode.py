@@ -8,7 +8,8 @@ decides (threads, speed) reaches the bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import zip_longest
@@ -27,6 +28,7 @@ from pipeline.reel import logs
 from pipeline.reel.convert import Converter, Planes, tags
 from pipeline.reel.deliver import CONTAINER, chroma_shift, deliver_format, encoder
 from pipeline.reel.formats import frame_of, hash_planes, pixel_format, planes_of
+from pipeline.reel.joined import REORDER
 from pipeline.reel.writing import CONTAINER_OPTIONS, writing
 from pipeline.spec import Output
 from pipeline.types import Frames, Md5, PixelFormat, Reel
@@ -38,6 +40,12 @@ _FFV1 = {"level": "3", "coder": "1", "context": "1", "g": "1", "slicecrc": "1"}
 # 16 slices, as archives ask. FFmpeg needs more for the largest pictures and refuses many counts for the smallest.
 _SLICES = (16, 20, 24, 25, 30, 36, 42, 48, 64, 12, 9, 6, 4, 2, 1)
 _PRORES_PROFILES = {(1, 0): "3", (0, 0): "4"}
+_DNXHR_PROFILES = {(1, 0): "dnxhr_hqx", (0, 0): "dnxhr_444"}
+_THREADED = frozenset(("ffv1", "dnxhr"))
+"""Encoders whose bytes do not depend on the number of threads; the others get one."""
+_X264 = "open-gop=0:mbtree=0"
+_X265 = "open-gop=0:cutree=0:pools=none:frame-threads=1:wpp=0:info=0:log-level=none"
+_SVT = "lp=1"
 _BLOCK = 8
 _FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 
@@ -46,12 +54,13 @@ def encode_segment(frames: Iterable[Frames], reel: Reel, output: Output, path: P
     """Write these consecutive frames as one file, decode it again, and give the MD5 of every decoded frame.
 
     ``frames`` is taken once, a batch at a time. The file's own times count frames from 0 at the reel's rate;
-    ``assemble`` gives them their real ones. ``threads`` speeds FFV1 up and changes no byte; x264 always gets one
-    thread, because its bitstream depends on the number, and ProRes is fast enough with one.
+    ``assemble`` gives them their real ones. ``threads`` speeds FFV1 and DNxHR up and changes no byte; x264 and x265
+    always get one thread, because their bitstream depends on the number, and ProRes is fast enough with one. SVT-AV1
+    starts threads of its own, on which its bitstream does not depend.
 
     ``ffv1``: every decoded frame must have the hash of the planes that were given (regrouped as ``deliver_format``
-    says; padding samples count as 0, FFV1 does not keep them). ``h264`` and ``prores``: as many frames, of equal size,
-    each like its original. Raises VerifyError naming the reel's frame, SourceError where the codec refuses the picture,
+    says; padding samples count as 0, FFV1 does not keep them). All others: as many frames, of equal size, each like its
+    original. Raises VerifyError naming the reel's frame, SourceError where the codec refuses the picture,
     ScratchFullError where the disk is full.
     """
     logs.install()
@@ -61,6 +70,7 @@ def encode_segment(frames: Iterable[Frames], reel: Reel, output: Output, path: P
     numbers: list[int] = []
     # What each decoded frame is held against: its hash, or its block means.
     wanted: list[Md5 | NDArray[np.float32]] = []
+    written = 0
     with (
         writing(path),
         av.open(str(path), "w", CONTAINER[output.codec], container_options=dict(CONTAINER_OPTIONS)) as container,
@@ -73,9 +83,9 @@ def encode_segment(frames: Iterable[Frames], reel: Reel, output: Output, path: P
             # ProRes takes its frame headers' tags from the frames.
             for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
                 setattr(frame, tag, getattr(stream.codec_context, tag))
-            container.mux(stream.encode(frame))
+            written += _mux(container, stream.encode(frame), output, written)
             numbers.append(number)
-        container.mux(stream.encode(None))
+        _mux(container, stream.encode(None), output, written)
     if not numbers:
         raise ValueError("a segment has at least one frame")
     return _check(path, reel, target, numbers, wanted, threads)
@@ -96,6 +106,16 @@ def check_encodable(reel: Reel, outputs: Iterable[Output]) -> None:
             raise SourceError(what, where=reel.uri, todo=error.todo or "Choose another codec for this reel") from None
 
 
+def _mux(container: OutputContainer, packets: Sequence[Any], output: Output, before: int) -> int:
+    """Write packets of which ``before`` went ahead; returns how many. Orders are counted here, by frames."""
+    for number, packet in enumerate(packets, before):
+        if output.codec == "hevc":
+            # Of a film of one frame x265 gives an order that nobody wrote: what lay in that memory.
+            packet.dts = number - REORDER[output.codec]
+        container.mux(packet)
+    return len(packets)
+
+
 def _each(frames: Iterable[Frames], reel: Reel) -> Iterator[tuple[int, Planes]]:
     """Frame numbers and planes, as consecutive as they must be."""
     expected: int | None = None
@@ -114,12 +134,20 @@ def _encoder(container: OutputContainer, reel: Reel, output: Output, target: Pix
         options["field_order"] = reel.field_order
     if output.codec == "ffv1":
         options |= _FFV1 | {"slices": str(_slices(target.name, reel.width, reel.height))}
-    elif output.codec == "h264":
-        # Closed GOPs: a segment is whole in itself. No macroblock tree: it computes with what each processor takes for
-        # a reciprocal, and with AVX-512 even with memory that nobody wrote: equal calls gave different files.
-        options |= {"crf": str(output.crf), "preset": "fast", "x264-params": "open-gop=0:mbtree=0"}
-    else:
+    elif output.codec == "prores":
         options |= {"profile": _PRORES_PROFILES[chroma_shift(target)]}
+    elif output.codec == "dnxhr":
+        options |= {"profile": _DNXHR_PROFILES[chroma_shift(target)]}
+    elif output.codec == "av1":
+        # SVT-AV1 tells all its settings on stderr for every segment, and listens to nothing but this.
+        os.environ.setdefault("SVT_LOG", "1")
+        options |= {"crf": str(output.crf), "preset": "8", "svtav1-params": _SVT}
+    else:
+        # Closed GOPs: a segment is whole in itself. No macroblock tree (x265: cutree): x264 computes it with what each
+        # processor takes for a reciprocal, and with AVX-512 even with memory that nobody wrote: equal calls gave
+        # different files.
+        params = {"h264": ("x264-params", _X264), "hevc": ("x265-params", _X265)}[output.codec]
+        options |= {"crf": str(output.crf), "preset": "fast", params[0]: params[1]}
     # Any: av's stubs type these by the codec's literal name.
     stream: Any = container.add_stream(encoder(output, reel.width), rate=reel.rate, options=options)
     stream.width, stream.height, stream.pix_fmt = reel.width, reel.height, target.name
@@ -131,7 +159,7 @@ def _encoder(container: OutputContainer, reel: Reel, output: Output, target: Pix
         context.sample_aspect_ratio = reel.sample_aspect
     context.flags |= Flags.bitexact
     context.thread_type = "SLICE"
-    context.thread_count = threads if output.codec == "ffv1" else 1
+    context.thread_count = threads if output.codec in _THREADED else 1
     try:
         context.open()
     except av.FFmpegError as error:

@@ -15,8 +15,9 @@ from pipeline.errors import VerifyError
 from pipeline.spec import Output
 from pipeline.types import Reel
 
-REORDER = {"ffv1": 0, "h264": 2, "prores": 0}
-"""Frames by which a codec's order can run ahead of the pictures' order: x264's B-frames with a pyramid need two."""
+REORDER = {"ffv1": 0, "prores": 0, "dnxhr": 0, "h264": 2, "hevc": 2, "av1": 0}
+"""Frames by which a codec's order can run ahead of the pictures' order: B-frames with a pyramid need two. A packet of
+AV1 holds, with the one picture that is shown, those that later ones refer to."""
 
 
 @dataclass(frozen=True, slots=True)

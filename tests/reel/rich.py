@@ -29,7 +29,7 @@ def rich_film(
     codec: str = "ffv1",
     pixel_format_name: str = "yuv420p",
     frames: int = 20,
-    size: tuple[int, int] = (64, 48),
+    size: tuple[int, int] = (256, 120),
     rate: Fraction = Fraction(24),
     start: Fraction = Fraction(0),
     sound: Mapping[str, Fraction] | None = None,

@@ -71,6 +71,33 @@ def test_the_nearest_format_that_a_codec_holds(source: str, ffv1: str, h264: str
         assert deliver_format(pixel_format(source), Output(codec=codec)).name == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("source", "hevc", "av1", "dnxhr"),
+    [
+        ("yuv420p", "yuv420p10le", "yuv420p", "yuv422p10le"),
+        ("yuv422p10le", "yuv422p10le", "yuv420p10le", "yuv422p10le"),
+        ("yuv444p16le", "yuv444p10le", "yuv420p10le", "yuv444p10le"),
+        ("gray", "yuv420p10le", "yuv420p", "yuv422p10le"),
+        ("gbrp12le", "yuv444p10le", "yuv420p10le", "yuv444p10le"),
+    ],
+)
+def test_the_nearest_format_of_the_further_codecs(source: str, hevc: str, av1: str, dnxhr: str) -> None:
+    for codec, expected in (("hevc", hevc), ("av1", av1), ("dnxhr", dnxhr)):
+        assert deliver_format(pixel_format(source), Output(codec=codec)).name == expected  # type: ignore[arg-type]
+
+
+def test_sizes_below_an_encoder_s_least_are_refused_before_any_work() -> None:
+    for codec, width, height in (("dnxhr", 255, 120), ("dnxhr", 256, 119), ("hevc", 16, 15), ("av1", 3, 4)):
+        with pytest.raises(SourceError, match=f"{codec} holds no picture of {width}×{height} px"):
+            deliver_format(pixel_format("yuv420p"), Output(codec=codec), width=width, height=height)  # type: ignore[arg-type]
+
+
+def test_a_quality_is_one_of_the_codec_s() -> None:
+    assert Output(codec="av1", crf=60).crf == 60
+    with pytest.raises(ValueError, match="hevc takes 0 to 51"):
+        Output(codec="hevc", crf=52)
+
+
 def test_what_a_codec_cannot_hold_is_refused_by_name() -> None:
     with pytest.raises(SourceError, match="ya16le"):
         deliver_format(pixel_format("ya16le"), Output())

@@ -29,6 +29,7 @@ EXACT = (
     "yuva420p yuva444p10le gray gray10le gray12le gray16le ya8 bgr0 bgra gbrp10le gbrp12le gbrp16le "
     "gbrap12le"
 )
+CODECS = ["ffv1", "prores", "dnxhr", "h264", "hevc", "av1"]
 REGROUPED = (
     "rgb24 bgr24 rgba gbrp gbrap nv12 nv16 p010le yuvj420p gray10be yuv420p10be rgb48le rgb48be rgba64le rgb0 abgr"
 )
@@ -99,31 +100,37 @@ def test_ffv1_is_written_as_archives_keep_it(tmp_path: Path) -> None:
     assert damaged_slices(bytes(packets[0])) == ([], 16)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 2), (9, 7), (33, 17), (17, 64)])
-@pytest.mark.parametrize("codec", ["ffv1", "h264", "prores"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (9, 7), (33, 17), (17, 64), (257, 121)])
+@pytest.mark.parametrize("codec", CODECS)
 def test_small_and_odd_sizes(size: tuple[int, int], codec: Any, tmp_path: Path) -> None:
     reel, batches = frames_of("yuv420p", size=size)
+    least = {"hevc": 16, "av1": 4, "dnxhr": 256}.get(codec, 1)
+    if size[0] < least:
+        with pytest.raises(SourceError, match=f"{codec} holds no picture of {size[0]}×{size[1]} px"):
+            encode_segment(batches, reel, Output(codec=codec), tmp_path / "s", threads=1)
+        return
     hashes = encode_segment(batches, reel, Output(codec=codec), tmp_path / f"s{SUFFIX[codec]}", threads=1)
     assert len(hashes) == 3
     frame = next(decoded(tmp_path / f"s{SUFFIX[codec]}"))
     assert (frame.width, frame.height) == size
 
 
-@pytest.mark.parametrize("codec", ["ffv1", "h264", "prores"])
-def test_neither_threads_nor_batches_nor_repetition_change_a_byte(codec: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("codec", CODECS)
+def test_neither_threads_nor_batches_nor_repetition_change_a_byte(codec: Any, count: int, tmp_path: Path) -> None:
     written = set()
     # Often enough to meet an encoder that reads memory that nobody wrote.
     for threads, batch in ((1, 2), (1, 5), (3, 1)) * 4:
-        reel, batches = frames_of("yuv420p", 9, (160, 120), first=100, batch=batch)
+        reel, batches = frames_of("yuv420p", count, (256, 120), first=100, batch=batch)
         encode_segment(batches, reel, Output(codec=codec), tmp_path / "s", threads=threads)
         written.add((tmp_path / "s").read_bytes())
     assert len(written) == 1
 
 
-@pytest.mark.parametrize("codec", ["h264", "prores"])
+@pytest.mark.parametrize("codec", CODECS[1:])
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "gray", "bgr0", "gbrp12le", "yuva444p16le", "nv12", "ya8"])
 def test_viewing_copies_look_like_what_they_were_given(name: str, codec: Any, tmp_path: Path) -> None:
-    reel, batches = frames_of(name, size=(64, 48))
+    reel, batches = frames_of(name, size=(256, 120))
     path = tmp_path / f"s{SUFFIX[codec]}"
     hashes = encode_segment(batches, reel, Output(codec=codec, crf=8), path, threads=1)
     found = list(decoded(path))
@@ -136,13 +143,13 @@ def test_colour_tags_shape_and_field_order_are_written(tmp_path: Path) -> None:
     reel, batches = frames_of("yuv422p10le")
     said = colour(matrix="smpte170m", range="tv", primaries="bt470bg", transfer="bt470bg", chroma_location="left")
     reel = replace(reel, colour=said, sample_aspect=Fraction(16, 11), field_order="tt")
-    for codec in ("ffv1", "prores", "h264"):
+    for codec in ("ffv1", "prores", "h264", "hevc", "av1"):
         path = tmp_path / f"s{SUFFIX[codec]}"
         encode_segment(batches, reel, Output(codec=codec), path, threads=1)  # type: ignore[arg-type]
         with av.open(str(path)) as film:
             context = film.streams.video[0].codec_context
             assert (context.colorspace, context.color_range, context.color_primaries, context.color_trc) == (6, 1, 5, 5)
-            if codec != "h264":
+            if codec in ("ffv1", "prores"):
                 assert context.field_order == 2
             frame = next(film.decode(video=0))
             assert (frame.colorspace, frame.color_range) == (6, 1)
