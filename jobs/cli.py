@@ -187,6 +187,20 @@ def verify(outs: Outs, as_json: Json = False) -> None:
 
 
 @app.command()
+def undo(
+    reel: Annotated[str, typer.Argument(metavar="OUT/REEL", help="Folder of a reel restored with a residual.")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="Write the frames to this film (.mkv): any fsspec URI.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild the source's frames from deliverable and residual, and prove each by its hash."""
+    from jobs.undo import show_undo
+
+    _end(show_undo(reel, to=to, as_json=as_json))
+
+
+@app.command()
 def compare(
     a: Annotated[str, typer.Argument(metavar="A")],
     b: Annotated[str, typer.Argument(metavar="B")],

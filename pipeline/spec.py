@@ -116,11 +116,23 @@ class Output(Model):
         return self
 
 
+RESIDUAL = Output(name="residual")
+"""What ``deliver.residual`` writes; no other output may have its name."""
+
+
 class Deliver(Model):
     """What is written."""
 
     outputs: tuple[Output, ...] = Field(default=(Output(),), min_length=1, max_length=4)
     """The first is the one that is hashed and verified frame by frame; the others are copies beside it."""
+    residual: bool = False
+    """Also write, losslessly, the source less the first output (no unit): ``reelmend undo`` then gives the source's
+    frames back bit for bit. Wants a lossless first output; costs about as much again in encoding and storage."""
+
+    @property
+    def written(self) -> tuple[Output, ...]:
+        """All that is encoded, in the order in which records name it."""
+        return (*self.outputs, RESIDUAL) if self.residual else self.outputs
 
     @field_validator("outputs")
     @classmethod
@@ -128,7 +140,18 @@ class Deliver(Model):
         names = [o.name for o in outputs]
         if len(set(names)) != len(names):
             raise ValueError("two outputs have the same name")
+        if RESIDUAL.name in names:
+            raise ValueError(f"no output may be called {RESIDUAL.name!r}: what `residual: true` writes is called so")
         return outputs
+
+    @model_validator(mode="after")
+    def _residual_wants_lossless(self) -> Deliver:
+        if self.residual and self.outputs[0].codec != "ffv1":
+            raise ValueError(
+                f"residual: true wants a lossless first output (ffv1), not {self.outputs[0].codec}: of a lossy one "
+                "another decoder may give other pictures, and the source would not come back"
+            )
+        return self
 
 
 class ShotOverride(Model):

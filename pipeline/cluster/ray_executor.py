@@ -117,16 +117,18 @@ class RayExecutor:
         held = self._held[reel]
         decoded = self._decode.remote(held.work, held.index, held.tiles[tile], held.tile_ids[tile], self._code)
         restored = self.pool.actor(restorer).restore.remote(held.work, decoded)
-        encoded = self._encode.remote(held.work, restored, tries, self._code)
-        # The decoded pictures' ref is not kept: they go from the store as soon as the restorer has them. The restored
-        # ones stay there until they are encoded in any case.
-        return self._hand_out("tile", reel, (restored, encoded), restorer)
+        # The restored pictures stay in the store until they are encoded in any case, so that a storage which does not
+        # answer costs no more than that. A residual wants the source's too, as `tile_bytes` counts them; else their ref
+        # is not kept, and they go as soon as the restorer has them.
+        source = (decoded,) if self._job.spec.deliver.residual else ()
+        encoded = self._encode.remote(held.work, restored, tries, self._code, *source)
+        return self._hand_out("tile", reel, (restored, *source, encoded), restorer)
 
     def encode(self, ticket: Ticket, tries: int) -> Ticket:
         before = self._restored.pop(ticket)
-        restored = before.refs[0]
-        encoded = self._encode.remote(self._held[before.reel].work, restored, tries, self._code)
-        return self._hand_out("tile", before.reel, (restored, encoded))
+        restored, *source = before.refs[:-1]
+        encoded = self._encode.remote(self._held[before.reel].work, restored, tries, self._code, *source)
+        return self._hand_out("tile", before.reel, (restored, *source, encoded))
 
     def publish(self, reel: int) -> Ticket:
         held = self._held[reel]

@@ -23,6 +23,7 @@ from pipeline.plan import cuts, make_plan, to_json
 from pipeline.publish import layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.publication import Publication, WholeAlready
+from pipeline.reel import residual
 from pipeline.reel.damage import Finding
 from pipeline.reel.decode import decode
 from pipeline.reel.deliver import output_pts
@@ -31,10 +32,10 @@ from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
 from pipeline.reel.probe import check_unchanged, probe
 from pipeline.reel.timecode import timecode_at
-from pipeline.spec import Spec
+from pipeline.spec import RESIDUAL, Output, Spec
 from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
-from pipeline.types import FrameIndex, FrameRow, Plan, Reel, Segment, Tile, TileRecord
+from pipeline.types import FrameIndex, FrameRow, Md5, Plan, Reel, Segment, Tile, TileRecord
 
 
 @functools.cache
@@ -96,6 +97,8 @@ def planned(job: Job, number: int, index_of: Callable[[Reel], FrameIndex]) -> tu
     outputs = job.spec.deliver.outputs
     reel = probe(uri, name, job.spec.source)
     check_encodable(reel, outputs)
+    if job.spec.deliver.residual:
+        check_encodable(residual.reel_of(reel), [RESIDUAL])
     index = index_of(reel)
     plan = make_plan(reel, index, job.spec, job.nets, job.frames)
     for output in outputs:
@@ -174,8 +177,11 @@ def sweep(spec: Spec, *, run: str | None = None) -> None:
     store.sweep_staged(scratch_root(spec), run=run)
 
 
-def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:
-    """Encode the core for every deliverable, decode it again, upload segments and rows, and put the tile's record."""
+def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded | None = None) -> TileSummary:
+    """Encode the core for every deliverable, decode it again, upload segments and rows, and put the tile's record.
+
+    ``decoded``: wanted where the spec says ``residual``.
+    """
     tile, plan, spec = restored.tile, work.plan, work.spec
     ledger = Ledger(layout.work_dir(work.out, plan.reel.name))
     stem = records.stem(tile.number, tile.first, tile.last)
@@ -184,10 +190,10 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:
         segments: list[Segment] = []
         hashes: list[str] = []
         encoded_s = 0.0
-        for output in spec.deliver.outputs:
+        for output in spec.deliver.written:
             at = time.perf_counter()
             path = folder / f"{output.name}{layout.suffix(output)}"
-            found = encode_segment([restored.frames], plan.reel, output, path, threads=threads(spec))
+            found = _encode(work, output, restored, decoded, path)
             encoded_s += time.perf_counter() - at
             hashes = hashes or found  # of the first deliverable
             name, sha256, size = ledger.put(path, f"{stem}-{output.name}")
@@ -214,6 +220,14 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int) -> TileSummary:
     )
     stands = ledger.record(record)
     return TileSummary(restore_seconds=restored.seconds["restore"], ours=stands == record)
+
+
+def _encode(work: ReelWork, output: Output, restored: Restored, decoded: Decoded | None, path: Path) -> list[Md5]:
+    reel, n = work.plan.reel, threads(work.spec)
+    if output != RESIDUAL:
+        return encode_segment([restored.frames], reel, output, path, threads=n)
+    assert decoded is not None  # the executor hands it over with such a spec
+    return residual.encode_residual(decoded.frames, restored.frames, reel, restored.source_md5, path, threads=n)
 
 
 def _rows(plan: Plan, restored: Restored, output_md5: Sequence[str]) -> list[FrameRow]:

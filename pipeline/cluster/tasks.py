@@ -54,12 +54,14 @@ def decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: st
     return steps.decode_tile(work, index, tile, tile_id)
 
 
-def encode(work: ReelWork, restored: Restored, tries: int, code: str) -> TileSummary | StorageError:
+def encode(
+    work: ReelWork, restored: Restored, tries: int, code: str, decoded: Decoded | None = None
+) -> TileSummary | StorageError:
     """See ``steps.encode_tile``. That storage does not answer is returned, not raised: what is raised may as well come
     from the steps before, and here it is known that the restored pictures are there for another try."""
     same_code(code)
     try:
-        return steps.encode_tile(work, restored, tries)
+        return steps.encode_tile(work, restored, tries, decoded)
     except StorageError as error:
         if not error.transient:
             raise

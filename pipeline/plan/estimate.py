@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.plan.reads import bytes_to_read
+from pipeline.spec import Deliver
 from pipeline.types import FrameIndex, Plan
 
 _DECODE_PX_S: Mapping[str, float] = {
@@ -68,11 +69,11 @@ def estimate(plan: Plan, index: FrameIndex, done: Iterable[int], *, restorer_fps
     decode_rate = _DECODE_PX_S.get(reel.codec, _OTHER_PX_S) / px
     planes = reel.format.frame_bytes(reel.width, reel.height)
     encode_s = written = 0.0
-    for output in plan.spec["deliver"]["outputs"]:
-        rate = _ENCODE_PX_S.get(output["codec"], _OTHER_PX_S) / px
-        again = _DECODE_PX_S.get(output["codec"], _OTHER_PX_S) / px
+    for output in Deliver.model_validate(plan.spec["deliver"]).written:
+        rate = _ENCODE_PX_S.get(output.codec, _OTHER_PX_S) / px
+        again = _DECODE_PX_S.get(output.codec, _OTHER_PX_S) / px
         encode_s += core / rate + core / again
-        written += core * planes * _LOSSY_SHARE.get(output["codec"], 1.0)
+        written += core * planes * _LOSSY_SHARE.get(output.codec, 1.0)
     halo = decode_frames / max(1, core)
     return Estimate(
         tiles=len(tiles),

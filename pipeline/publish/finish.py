@@ -21,8 +21,9 @@ from pipeline.publish import layout, provenance, quarantine, recorded, reports
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.publish.reports import Step
+from pipeline.reel import residual
 from pipeline.reel.assemble import Assembled, assemble
-from pipeline.spec import Deliver, Output
+from pipeline.spec import RESIDUAL, Deliver, Output
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
 from pipeline.types import FrameIndex, NetInfo, Plan, Segment, Sha256, TileRecord
@@ -104,7 +105,7 @@ def _publish(
     code_sha256: Sha256 | None,
     tell: Step,
 ) -> None:
-    outputs = Deliver.model_validate(plan.spec["deliver"]).outputs
+    outputs = Deliver.model_validate(plan.spec["deliver"]).written
     files = layout.deliverables(plan.reel.base_name, outputs)
     ledger = Ledger(layout.work_dir(out, plan.reel.name))
     records = recorded.read(plan, ledger)
@@ -150,13 +151,14 @@ def _assemble(
     tell: Step,
 ) -> tuple[Path, Assembled]:
     """One deliverable, put together on scratch and checked."""
-    files = layout.deliverables(plan.reel.base_name, Deliver.model_validate(plan.spec["deliver"]).outputs)
+    files = layout.deliverables(plan.reel.base_name, Deliver.model_validate(plan.spec["deliver"]).written)
     segments = [next(s for s in r.segments if s.deliverable == output.name) for r in records]
     _want_room(folder, segments)
     path = folder / f"assembled{layout.suffix(output)}"
     source = _segments(ledger, segments, folder, files[output.name], tell)
+    reel = residual.reel_of(plan.reel) if output == RESIDUAL else plan.reel
     try:
-        return path, assemble(plan.reel, index, plan.first, plan.last, output, source, path)
+        return path, assemble(reel, index, plan.first, plan.last, output, source, path)
     finally:
         source.close()
 

@@ -20,8 +20,9 @@ from pipeline.errors import StorageError
 from pipeline.plan.document import plain
 from pipeline.publish import layout
 from pipeline.publish.documents import as_json, iso, moment, read_object
+from pipeline.reel import residual
 from pipeline.reel.deliver import deliver_format
-from pipeline.spec import Output
+from pipeline.spec import RESIDUAL, Output
 from pipeline.types import ENGINE_VERSION, FrameIndex, NetInfo, Plan, Sha256, TileRecord
 
 MAX_BYTES = 64 << 20
@@ -124,6 +125,8 @@ def software(code_sha256: Sha256 | None) -> dict[str, Any]:
 
 
 def _pixel_format(plan: Plan, output: Output) -> str:
+    if output == RESIDUAL:
+        return residual.carrier(plan.reel.format).name
     return deliver_format(plan.reel.format, output, width=plan.reel.width, height=plan.reel.height).name
 
 

@@ -71,7 +71,7 @@ def check_rows(rows: Sequence[FrameRow], tile: Tile, plan: Plan, *, where: str) 
 
 
 def _deliverables(plan: Plan) -> list[str]:
-    return [o.name for o in Deliver.model_validate(plan.spec["deliver"]).outputs]
+    return [o.name for o in Deliver.model_validate(plan.spec["deliver"]).written]
 
 
 def _is_of(record: TileRecord, tile: Tile, deliverables: Sequence[str]) -> bool:

@@ -12,7 +12,10 @@ from pipeline.publish.documents import read_object
 from pipeline.publish.findings import Checked, Finding, Kind, Report
 from pipeline.publish.publication import hash_file
 from pipeline.publish.state import look, read_if_there
+from pipeline.publish.undo import residual_of
 from pipeline.reel import framemd5
+from pipeline.reel.formats import pixel_format
+from pipeline.reel.residual import undo
 from pipeline.storage import store
 from pipeline.types import Md5, Sha256
 
@@ -174,10 +177,38 @@ class _Check:
             return
         if name not in self._there:
             return  # missed already
+        decoded: list[Md5] = []
+        said_so = f"it decodes to {{}}, {layout.OUTPUT_MD5} says {{}}"
+        residual = residual_of(said)
+        if residual in self._there:
+            with _Telling(self, "pixels", residual, first):
+                decoded = self._undone(said, name, residual, output, rows["source_md5"])
         with _Telling(self, "pixels", name, first):
-            decoded = list(self._decoded(name))
+            decoded = decoded or list(self._decoded(name))
             self._count(name, len(decoded), last - first)
-            self._differs(name, decoded, output, first, f"it decodes to {{}}, {layout.OUTPUT_MD5} says {{}}", "pixels")
+            self._differs(name, decoded, output, first, said_so, "pixels")
+
+    def _undone(
+        self, said: dict[str, Any], name: str, residual: str, output: Sequence[Md5], source: Sequence[Md5]
+    ) -> list[Md5]:
+        """Hashes of the decoded deliverable; on the way, what comes back of the source is held against its hashes."""
+        first = int(said["frames"][0])
+        fmt = pixel_format(str(said["source"]["format"]["name"]))
+        decoded: list[Md5] = []
+        back: list[Md5] = []
+        for n, one in enumerate(undo(self._uri(name), self._uri(residual), fmt, threads=self._threads)):
+            if one.output_md5 is not None:
+                self._frames += 1
+                decoded.append(one.output_md5)
+            if one.source_md5 is not None:
+                # Where the deliverable's own frame is wrong the residual is not to blame.
+                blameless = one.output_md5 != (output[n] if n < len(output) else None) and n < len(source)
+                back.append(source[n] if blameless else one.source_md5)
+        if len(back) < len(decoded):
+            self._found("pixels", residual, "it has no such frame", _RESTORE, first + len(back))
+        text = f"with {name} it gives {{}} back, {layout.SOURCE_MD5} says {{}}"
+        self._differs(residual, back, source, first, text, "pixels")
+        return decoded
 
     def _hashes(self, name: str) -> tuple[Md5, ...]:
         data = store.read_bytes(self._uri(name), limit=_HASHES_BYTES)

@@ -187,6 +187,9 @@ def _index(reel: Reel, source: Source, packets: _Packets, by_table: bool) -> Fra
     rate = found or reel.rate
     start, last = int(pts[0]) * reel.time_base, int(pts[-1]) * reel.time_base
     end = max(last + 1 / rate, packets.end * reel.time_base)
+    if found is None and len(pts) > 1:
+        # Matroska does not say how long the last picture lasts: no longer than any other, it is hoped.
+        end = max(end, last + int(np.diff(pts).max()) * reel.time_base)
     whole.check_end(source, len(pts), start, end, rate)
     whole.check_cues(source, pts, rate)
     return FrameIndex(

@@ -17,6 +17,7 @@ from pipeline.cluster import steps
 from pipeline.cluster.progress import ReelPlanned, TileDone
 from pipeline.cluster.work import ReelWork
 from pipeline.errors import SourceError
+from pipeline.publish.undo import undo
 from pipeline.publish.verify import verify
 from pipeline.reel.decode import decode
 from pipeline.reel.index import build
@@ -232,3 +233,25 @@ def test_a_source_that_changes_on_the_way_is_told(film: Path, tmp_path: Path) ->
     make_film(source, pixel_format_name="gray", frames=72, seed=9)
     with pytest.raises(SourceError, match=r"a\.mkv.*changed"):
         steps.decode_tile(work, made.index, made.plan.tiles[1], made.plan.tile_ids[1])
+
+
+def test_one_restoration_gives_master_proxies_and_residual(run: Run, film: Path, tmp_path: Path) -> None:
+    text = """
+deliver: {residual: true, outputs: [{codec: ffv1}, {name: proxy, codec: h264}, {name: small, codec: av1, crf: 40}]}
+"""
+    for name, tile in (("a", 8), ("b", 24)):
+        result, _ = run([film], tmp_path / name, f"tiles: {{frames: {tile}}}\n{text}")
+        assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
+        assert result.outcomes[0].restored == 72 // tile, "each tile is restored once, whatever is made of it"
+    made = {p.name: len(decoded(p)) for p in (tmp_path / "a" / "a").iterdir() if p.suffix in (".mkv", ".mp4")}
+    assert made == dict.fromkeys(("a.mkv", "a.proxy.mp4", "a.small.mp4", "a.residual.mkv"), 72)
+    assert verify([str(tmp_path)]).ok
+    back = tmp_path / "back.mkv"
+    assert undo(str(tmp_path / "a" / "a"), to=str(back)).faults == ()
+    theirs = decoded(film).planes[0]
+    assert (decoded(back).planes[0] == theirs).all()
+    assert (decoded(tmp_path / "a" / "a" / "a.mkv").planes[0] != theirs).any(), "there was something to undo"
+    # Where nothing refers over a tile's border, its length leaves no trace.
+    for file in ("a.mkv", "a.residual.mkv"):
+        one, other = ((tmp_path / n / "a" / file).read_bytes() for n in ("a", "b"))
+        assert hashlib.sha256(one).digest() == hashlib.sha256(other).digest(), file

@@ -19,7 +19,8 @@ from pipeline.reel.encode import encode_segment
 from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
 from pipeline.reel.probe import probe
-from pipeline.spec import Spec
+from pipeline.reel.residual import encode_residual
+from pipeline.spec import RESIDUAL, Spec
 from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
 from pipeline.types import FrameIndex, FrameRow, Frames, Plan, Segment, Tile, TileRecord
@@ -37,9 +38,10 @@ def film(path: Path, frames: int = 20, **more: Any) -> Path:
     return path
 
 
-def spec(outputs: Sequence[Mapping[str, Any]] = (MASTER,), tile: int = 8, **more: Any) -> Spec:
+def spec(outputs: Sequence[Mapping[str, Any]] = (MASTER,), tile: int = 8, residual: bool = False, **more: Any) -> Spec:
     """Without a net: publishing does not care who changed the pictures."""
-    return Spec.model_validate({"chain": [], "tiles": {"frames": tile}, "deliver": {"outputs": list(outputs)}, **more})
+    deliver = {"outputs": list(outputs), "residual": residual}
+    return Spec.model_validate({"chain": [], "tiles": {"frames": tile}, "deliver": deliver, **more})
 
 
 def planned(source: str, name: str, said: Spec, frames: tuple[int, int] | None = None) -> tuple[Plan, FrameIndex]:
@@ -65,9 +67,13 @@ def restore(
         new = Frames((frames.planes[0] ^ 1, *frames.planes[1:]), frames.format, frames.first, frames.pts)
         stem = records.stem(tile.number, tile.first, tile.last)
         segments, hashes = [], []
-        for output in said.deliver.outputs:
+        for output in said.deliver.written:
             path = scratch / f"made-{output.name}{layout.suffix(output)}"
-            found = encode_segment([new], plan.reel, output, path, threads=1)
+            if output == RESIDUAL:
+                md5s = [hash_planes(frames.frame(n), frames.format) for n in range(tile.first, tile.last)]
+                found = encode_residual(frames, new, plan.reel, md5s, path, threads=1)
+            else:
+                found = encode_segment([new], plan.reel, output, path, threads=1)
             hashes = hashes or found
             segments.append(Segment(output.name, *ledger.put(path, f"{stem}-{output.name}")))
             path.unlink()
