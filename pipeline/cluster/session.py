@@ -19,6 +19,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Every failure is told once, in our words; Ray would print a traceback for each ref that is let go of with one.
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Of a Ray that is started here. It ends workers that idle for a second, and a new one spends another on its imports.
+os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
 
 import ray
 from ray._private import ray_constants

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from pipeline.types import FrameIndex, Tile
 
+_LEAST_HALF = 8
+"""Frames that each half of a reel's last tile must have: a shorter one would be mostly halo."""
+
 
 def run_up(index: FrameIndex) -> NDArray[np.int64]:
     """(N,) for every frame the key frame from which decoding must start to get it."""
@@ -19,7 +22,8 @@ def cut_into_tiles(index: FrameIndex, first: int, last: int, length: int, halo: 
 
     length: core length in frames that is aimed at. halo: frames read on each side beyond the overlap.
     Where decoding cannot start at every frame, a border moves (by less than half a length) to where a tile's first read
-    frame is a key frame, so that nothing is decoded only to be thrown away. Halos reach beyond an excerpt's span, so
+    frame is a key frame, so that nothing is decoded only to be thrown away. Of several tiles the last one is cut in two,
+    where decoding can start at every frame and each half is long enough. Halos reach beyond an excerpt's span, so
     that an excerpt's pictures equal the whole reel's; they end at the reel's ends.
     """
     starts = [first]
@@ -31,6 +35,10 @@ def cut_into_tiles(index: FrameIndex, first: int, last: int, length: int, halo: 
     # A last tile of a few frames would be mostly halo: let the one before it take them.
     if len(starts) > 1 and last - starts[-1] < max(1, length // 4):
         starts.pop()
+    # Restorers that share the work by tiles end a tile apart, with cores idle meanwhile: half a tile, if the last one is
+    # cut in two.
+    if every and len(starts) > 1 and last - starts[-1] >= 2 * _LEAST_HALF:
+        starts.append((starts[-1] + last) // 2)
     ends = [*starts[1:], last]
     return tuple(_tile(n, a, b, halo, len(index)) for n, (a, b) in enumerate(zip(starts, ends, strict=True)))
 

@@ -21,7 +21,7 @@ from pipeline.cluster.progress import Event
 from pipeline.cluster.run import RunResult, run_job
 from pipeline.cluster.work import Job
 from pipeline.spec import parse
-from pipeline.storage import sources
+from pipeline.storage import sources, store
 from tests.reel.films import ARCHIVE, make_film
 from tests.s3 import Server
 
@@ -83,7 +83,21 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def framemd5(out: str | Path, reel: str) -> list[str]:
-    """The rows of a reel's output.framemd5."""
-    text = (Path(str(out)) / reel / "output.framemd5").read_text()
+@pytest.fixture
+def s3_film(film: Path, cluster: Cluster, s3_folder: str) -> str:
+    """The same film in object storage, below the test's own folder."""
+    uri = f"{s3_folder}/in/a.mkv"
+    store.put_file(film, uri)
+    return uri
+
+
+@pytest.fixture
+def s3_out(cluster: Cluster, s3_folder: str) -> str:
+    """An output in object storage."""
+    return f"{s3_folder}/out"
+
+
+def framemd5(out: str | Path, reel: str, name: str = "output.framemd5") -> list[str]:
+    """The rows of a reel's output.framemd5, from a disk or from object storage."""
+    text = store.read_bytes(f"{out}/{reel}/{name}").decode()
     return [line for line in text.splitlines() if not line.startswith("#")]

@@ -1,4 +1,7 @@
-"""Killed drivers, workers and nodes: the next run ends where an undisturbed one would have."""
+"""Killed drivers, workers and nodes: the next run ends where an undisturbed one would have.
+
+Source and output lie in object storage, on a real server: that is where a night's work is lost or kept.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from ray.cluster_utils import Cluster
 
 from pipeline.cluster.progress import TileDone
 from pipeline.publish.verify import verify
+from pipeline.storage import store
 from tests.cluster.conftest import STORE_BYTES, framemd5
 
 pytestmark = pytest.mark.cluster
@@ -28,16 +32,22 @@ TILES = "tiles: {frames: 4}"
 WORDS = ("--set", "tiles.frames=4", "-c", "archive")
 
 
-def records(out: Path) -> list[Path]:
-    """The ledger's records of the reel."""
-    return sorted((out / ".work" / "a" / "tiles").glob("*.json"))
+def records(out: str) -> list[str]:
+    """URIs of the ledger's records of the reel."""
+    folder = f"{out}/.work/a/tiles"
+    return [f"{folder}/{name}" for name in store.list_names(folder) if name.endswith(".json")]
+
+
+def contents(out: str) -> dict[str, bytes]:
+    """The records; one that was put a second time would tell of another hour."""
+    return {uri: store.read_bytes(uri) for uri in records(out)}
 
 
 def until(done: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -52,33 +62,33 @@ def undisturbed(cluster: Cluster, film: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.mark.parametrize("after", [1, 9])
 def test_kill_9_of_the_driver(
-    command: Callable[..., subprocess.Popen[str]], film: Path, tmp_path: Path, after: int, undisturbed: list[str]
+    command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, after: int, undisturbed: list[str]
 ) -> None:
-    out = tmp_path / "out"
-    first = command("restore", str(film), "--out", str(out), *WORDS)
+    out = s3_out
+    first = command("restore", s3_film, "--out", out, *WORDS)
     until(lambda: len(records(out)) >= after)
     first.kill()
     first.wait()
     time.sleep(1.0)  # encode tasks under way may still record a tile; then nothing moves
-    kept = {p.name: p.stat().st_mtime_ns for p in records(out)}
+    kept = contents(out)
     assert len(kept) >= after
-    second = command("restore", str(film), "--out", str(out), *WORDS, "--json", "--set", "keep_work=true")
+    second = command("restore", s3_film, "--out", out, *WORDS, "--json", "--set", "keep_work=true")
     stdout, stderr = second.communicate(timeout=120)
     assert second.returncode == 0, stderr
     (reel,) = json.loads(stdout)["reels"]
     assert reel["status"] == "done"
     assert reel["restored"] == reel["tiles"] - len(kept)
-    assert {p.name: p.stat().st_mtime_ns for p in records(out)}.items() >= kept.items()
+    assert contents(out).items() >= kept.items()
     assert framemd5(out, "a") == undisturbed
-    assert verify([str(out)]).ok
+    assert verify([out]).ok
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_within_3_s_and_keeps_what_is_done(
-    command: Callable[..., subprocess.Popen[str]], film: Path, tmp_path: Path, number: int
+    command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, number: int
 ) -> None:
-    out = tmp_path / "out"
-    process = command("restore", str(film), "--out", str(out), *WORDS)
+    out = s3_out
+    process = command("restore", s3_film, "--out", out, *WORDS)
     until(lambda: len(records(out)) >= 2)
     process.send_signal(number)
     began = time.monotonic()
@@ -88,7 +98,7 @@ def test_a_signal_stops_within_3_s_and_keeps_what_is_done(
     assert process.returncode == 128 + number
     assert "stopped" in process.stderr.read()  # type: ignore[union-attr]
     assert len(records(out)) >= 2
-    assert not (out / "quarantine").exists()
+    assert store.list_names(f"{out}/quarantine") == []
 
 
 def workers(cluster: Cluster, word: str) -> list[psutil.Process]:
@@ -105,9 +115,9 @@ def workers(cluster: Cluster, word: str) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("word", ["RestorerActor", "decode", "encode"])
 def test_kill_9_of_workers_costs_nothing_but_time(
-    run: Run, cluster: Cluster, film: Path, tmp_path: Path, word: str, undisturbed: list[str]
+    run: Run, cluster: Cluster, s3_film: str, s3_out: str, word: str, undisturbed: list[str]
 ) -> None:
-    out = tmp_path / "out"
+    out = s3_out
     killed: list[int] = []
     over = threading.Event()
 
@@ -123,7 +133,7 @@ def test_kill_9_of_workers_costs_nothing_but_time(
     thread = threading.Thread(target=killer, daemon=True)
     thread.start()
     try:
-        result, events = run([film], out, TILES)
+        result, events = run([s3_film], out, TILES)
     finally:
         over.set()
         thread.join()
@@ -144,9 +154,9 @@ def second_node(cluster: Cluster) -> Iterator[Any]:
 
 @pytest.mark.parametrize("after", [1, 8])
 def test_a_lost_node_costs_no_tries(
-    run: Run, cluster: Cluster, second_node: Any, film: Path, tmp_path: Path, after: int, undisturbed: list[str]
+    run: Run, cluster: Cluster, second_node: Any, s3_film: str, s3_out: str, after: int, undisturbed: list[str]
 ) -> None:
-    out = tmp_path / "out"
+    out = s3_out
 
     def killer() -> None:
         until(lambda: len(records(out)) >= after)
@@ -155,19 +165,18 @@ def test_a_lost_node_costs_no_tries(
     thread = threading.Thread(target=killer, daemon=True)
     thread.start()
     # One application error or crash would be one too many.
-    result, _ = run([film], out, TILES + "\nkeep_work: true\ncluster: {tries: 1, crashes: 1}")
+    result, _ = run([s3_film], out, TILES + "\nkeep_work: true\ncluster: {tries: 1, crashes: 1}")
     thread.join()
     assert [o.status for o in result.outcomes] == ["done"]
-    assert {json.loads(p.read_text())["tries"] for p in records(out)} == {1}
+    assert {json.loads(text)["tries"] for text in contents(out).values()} == {1}
     assert framemd5(out, "a") == undisturbed
 
 
 def test_two_runs_of_one_job_at_once_give_one_result(
-    command: Callable[..., subprocess.Popen[str]], film: Path, tmp_path: Path, undisturbed: list[str]
+    command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, undisturbed: list[str]
 ) -> None:
-    out = tmp_path / "out"
-    both = [command("restore", str(film), "--out", str(out), *WORDS) for _ in range(2)]
+    both = [command("restore", s3_film, "--out", s3_out, *WORDS) for _ in range(2)]
     ended = [p.communicate(timeout=170) for p in both]
     assert [p.returncode for p in both] == [0, 0], ended
-    assert framemd5(out, "a") == undisturbed
-    assert verify([str(out)]).ok
+    assert framemd5(s3_out, "a") == undisturbed
+    assert verify([s3_out]).ok

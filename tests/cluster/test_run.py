@@ -40,12 +40,11 @@ def decoded(path: Path) -> Frames:
     return decode(reel, index, 0, len(index), threads=1)
 
 
-def tree(folder: Path) -> dict[str, tuple[str, int]]:
-    return {
-        str(p.relative_to(folder)): (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
+def tree(folder: str, *, client: Any) -> dict[str, tuple[str, Any]]:
+    """Every object below a folder: its hash, and when it was put."""
+    bucket, _, prefix = folder.removeprefix("s3://").partition("/")
+    found = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
+    return {o["Key"]: (o["ETag"], o["LastModified"]) for o in found}
 
 
 def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Server, s3_folder: str) -> None:
@@ -79,13 +78,14 @@ def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Se
     assert all(t > 0 for t in columns["touched_fraction"])
 
 
-def test_the_same_job_again_says_so_and_touches_nothing(run: Run, film: Path, tmp_path: Path) -> None:
-    run([film], tmp_path / "out", SHORT_TILES)
-    before = tree(tmp_path / "out")
-    result, events = run([film], tmp_path / "out", SHORT_TILES + "\ncluster: {restorers: 1}")
+def test_the_same_job_again_says_so_and_touches_nothing(run: Run, s3: Server, s3_film: str, s3_out: str) -> None:
+    run([s3_film], s3_out, SHORT_TILES)
+    before = tree(s3_out, client=s3.client())
+    assert before
+    result, events = run([s3_film], s3_out, SHORT_TILES + "\ncluster: {restorers: 1}")
     assert [o.status for o in result.outcomes] == ["already"]
     assert not [e for e in events if isinstance(e, TileDone)]
-    assert tree(tmp_path / "out") == before
+    assert tree(s3_out, client=s3.client()) == before
 
 
 def test_the_result_depends_on_neither_workers_nor_tile_length(run: Run, film: Path, tmp_path: Path) -> None:
@@ -115,20 +115,20 @@ def test_without_a_chain_every_frame_is_the_sources(run: Run, film: Path, tmp_pa
 
 
 def test_skipped_frames_are_bit_identical_and_a_changed_override_redoes_only_its_tiles(
-    run: Run, film: Path, tmp_path: Path
+    run: Run, s3_film: str, s3_out: str
 ) -> None:
     keep = f"{SHORT_TILES}\nkeep_work: true\n"
-    run([film], tmp_path, keep)
-    plain = framemd5(tmp_path, "a")
+    run([s3_film], s3_out, keep)
+    plain = framemd5(s3_out, "a")
     skip = keep + "shots: [{frames: '20:22', skip: true}]"
-    result, events = run([film], tmp_path, skip, overwrite=True)
+    result, events = run([s3_film], s3_out, skip, overwrite=True)
     # Only the one or two tiles that read frames 20 and 21 are done again.
     (planned,) = [e for e in events if isinstance(e, ReelPlanned)]
     redone = sorted(e.tile for e in events if isinstance(e, TileDone))
     assert len(redone) == planned.tiles - planned.done_tiles == result.outcomes[0].restored
     assert 1 <= len(redone) <= 2
-    changed = framemd5(tmp_path, "a")
-    source = (tmp_path / "a" / "source.framemd5").read_text().splitlines()[-72:]
+    changed = framemd5(s3_out, "a")
+    source = framemd5(s3_out, "a", "source.framemd5")
     assert [n for n, (x, y) in enumerate(zip(plain, changed, strict=True)) if x != y] == [20, 21]
     assert [changed[n].split()[-1] for n in (20, 21)] == [source[n].split()[-1] for n in (20, 21)]
 
@@ -141,45 +141,46 @@ def test_an_excerpt_has_the_pictures_of_the_whole(run: Run, film: Path, tmp_path
     assert part == whole[30:50]
 
 
-def test_another_plans_deliverable_is_refused_unless_told(run: Run, film: Path, tmp_path: Path) -> None:
-    run([film], tmp_path, "chain: []")
-    before = tree(tmp_path / "a")
-    result, _ = run([film], tmp_path, SHORT_TILES)
+def test_another_plans_deliverable_is_refused_unless_told(run: Run, s3: Server, s3_film: str, s3_out: str) -> None:
+    run([s3_film], s3_out, "chain: []")
+    before = tree(f"{s3_out}/a", client=s3.client())
+    result, _ = run([s3_film], s3_out, SHORT_TILES)
     assert [o.status for o in result.outcomes] == ["refused"]
     assert "--overwrite" in (result.outcomes[0].reason or "")
-    assert tree(tmp_path / "a") == before
-    assert not (tmp_path / "quarantine").exists()
-    result, _ = run([film], tmp_path, SHORT_TILES, overwrite=True)
+    assert tree(f"{s3_out}/a", client=s3.client()) == before
+    assert store.list_names(f"{s3_out}/quarantine") == []
+    result, _ = run([s3_film], s3_out, SHORT_TILES, overwrite=True)
     assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
-    assert verify([str(tmp_path)]).ok
+    assert verify([s3_out]).ok
 
 
-def test_bad_reels_end_in_quarantine_and_the_others_go_on(run: Run, film: Path, tmp_path: Path) -> None:
-    films = tmp_path / "in"
-    films.mkdir()
-    data = film.read_bytes()
-    (films / "b-truncated.mkv").write_bytes(data[: len(data) * 2 // 3])
-    (films / "c-empty.mkv").write_bytes(b"")
-    (films / "d-text.mkv").write_text("this is no film\n" * 100)
-    (films / "z-good.mkv").write_bytes(data)
-    (films / "a-good.mkv").write_bytes(data)
-    given = [films, films / "e-missing.mkv"]
-    result, _ = run(given, tmp_path / "out", "chain: []\n" + SHORT_TILES)
+def test_bad_reels_end_in_quarantine_and_the_others_go_on(run: Run, film: Path, s3_folder: str, s3_out: str) -> None:
+    films, data = f"{s3_folder}/in", film.read_bytes()
+    for name, content in {
+        "b-truncated": data[: len(data) * 2 // 3],
+        "c-empty": b"",
+        "d-text": b"this is no film\n" * 100,
+        "z-good": data,
+        "a-good": data,
+    }.items():
+        store.put_bytes(f"{films}/{name}.mkv", content)
+    given = [films, f"{films}/e-missing.mkv"]
+    result, _ = run(given, s3_out, "chain: []\n" + SHORT_TILES)
     ended = {o.name: o.status for o in result.outcomes}
     bad = ["b-truncated", "c-empty", "d-text", "e-missing"]
     assert ended == {**dict.fromkeys(bad, "quarantined"), "a-good": "done", "z-good": "done"}
     for name in bad:
-        record = json.loads((tmp_path / "out" / "quarantine" / f"{name}.json").read_text())
+        record = json.loads(store.read_bytes(f"{s3_out}/quarantine/{name}.json"))
         assert record["reel"] == name
         assert f"{name}.mkv" in record["message"]
         assert record["todo"]
         assert "\n" not in record["message"]
-    assert verify([str(tmp_path / "out")]).ok is False  # it tells of the quarantined ones
+    assert verify([s3_out]).ok is False  # it tells of the quarantined ones
     # Mended, the reel is tried again and its record goes.
-    (films / "c-empty.mkv").write_bytes(data)
-    result, _ = run(given, tmp_path / "out", "chain: []\n" + SHORT_TILES)
+    store.put_bytes(f"{films}/c-empty.mkv", data)
+    result, _ = run(given, s3_out, "chain: []\n" + SHORT_TILES)
     assert {o.name: o.status for o in result.outcomes}["c-empty"] == "done"
-    assert not (tmp_path / "out" / "quarantine" / "c-empty.json").exists()
+    assert sorted(store.list_names(f"{s3_out}/quarantine")) == [f"{n}.json" for n in bad if n != "c-empty"]
 
 
 def test_damage_midway_names_its_frame(run: Run, film: Path, tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ deliver: {residual: true, outputs: [{codec: ffv1}, {name: proxy, codec: h264}, {
     for name, tile in (("a", 8), ("b", 24)):
         result, _ = run([film], tmp_path / name, f"tiles: {{frames: {tile}}}\n{text}")
         assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
-        assert result.outcomes[0].restored == 72 // tile, "each tile is restored once, whatever is made of it"
+        assert result.outcomes[0].restored == result.outcomes[0].tiles, "each once, whatever is made of it"
     made = {p.name: len(decoded(p)) for p in (tmp_path / "a" / "a").iterdir() if p.suffix in (".mkv", ".mp4")}
     assert made == dict.fromkeys(("a.mkv", "a.proxy.mp4", "a.small.mp4", "a.residual.mkv"), 72)
     assert verify([str(tmp_path)]).ok

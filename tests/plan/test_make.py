@@ -40,6 +40,23 @@ def test_tiles_cover_the_span_once_and_read_their_halos(data: st.DataObject) -> 
         assert t.read_last == min(total, t.last + halo)
 
 
+@pytest.mark.parametrize(
+    ("frames", "gop", "lengths"),
+    [
+        (600, 1, [24] * 24 + [12, 12]),
+        (63, 1, [24, 24, 15]),  # its halves would be mostly halo
+        (24, 1, [24]),
+        (600, 25, None),  # decoding cannot start at the middle
+    ],
+)
+def test_the_last_of_several_tiles_is_cut_in_two(frames: int, gop: int, lengths: list[int] | None) -> None:
+    found = [t.last - t.first for t in cut_into_tiles(index(frames, gop), 0, frames, 24, 4)]
+    if lengths is not None:
+        assert found == lengths
+    else:
+        assert min(found) > 12
+
+
 def test_tiles_start_reading_at_key_frames_where_that_saves_decoding() -> None:
     long_gop = index(1000, gop=25)
     starts = run_up(long_gop)
