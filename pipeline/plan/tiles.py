@@ -22,9 +22,9 @@ def cut_into_tiles(index: FrameIndex, first: int, last: int, length: int, halo: 
 
     length: core length in frames that is aimed at. halo: frames read on each side beyond the overlap.
     Where decoding cannot start at every frame, a border moves (by less than half a length) to where a tile's first read
-    frame is a key frame, so that nothing is decoded only to be thrown away. Of several tiles the last one is cut in two,
-    where decoding can start at every frame and each half is long enough. Halos reach beyond an excerpt's span, so
-    that an excerpt's pictures equal the whole reel's; they end at the reel's ends.
+    frame is a key frame, so that nothing is decoded only to be thrown away. Where it can, the last of several tiles is
+    cut in two, if each half is long enough. Halos reach beyond an excerpt's span, so that an excerpt's pictures equal
+    the whole reel's; they end at the reel's ends.
     """
     starts = [first]
     keys = np.flatnonzero(index.key)
@@ -35,8 +35,7 @@ def cut_into_tiles(index: FrameIndex, first: int, last: int, length: int, halo: 
     # A last tile of a few frames would be mostly halo: let the one before it take them.
     if len(starts) > 1 and last - starts[-1] < max(1, length // 4):
         starts.pop()
-    # Restorers that share the work by tiles end a tile apart, with cores idle meanwhile: half a tile, if the last one is
-    # cut in two.
+    # Restorers that share the work by tiles end up to a tile apart, with cores idle meanwhile; so up to half a tile.
     if every and len(starts) > 1 and last - starts[-1] >= 2 * _LEAST_HALF:
         starts.append((starts[-1] + last) // 2)
     ends = [*starts[1:], last]
