@@ -35,6 +35,26 @@ class PassBase(Model):
     """How ``shots:`` addresses this pass; the kind's own name where nothing is said."""
 
 
+class Guard(Model):
+    """When a net's picture counts as broken, so that its frame is left as it was and flagged ``guard``.
+
+    Both limits are about means over cells of 16 px and more; shares are of the picture's cells. The defaults let
+    through all that denoising, deblurring, deraining and the repair of blotches do, and stop the false colours that
+    deblurring nets are known to make of flat dark frames.
+    """
+
+    tint: float = Field(default=0.04, ge=0.0, le=1.0)
+    """How far a cell may move beyond all colours that its frames show, in full range (0 to 1), on top of the frame's
+    own contrast (standard deviation): restoration brings no colours of its own. 0.04 is 10 codes of 8 bit."""
+    tint_area: float = Field(default=0.02, ge=0.0, le=1.0)
+    """Share of the picture that may do so all the same: a lamp or a reflection that dirt has hidden."""
+    change: float = Field(default=0.35, ge=0.0, le=1.0)
+    """How far a cell may lie from what each of the frames shows in its place, in full range (0 to 1)."""
+    change_area: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Share of the picture that may do so all the same: blotches are that large, damage to a whole frame is no net's
+    to invent a picture for."""
+
+
 class NetPass(PassBase):
     """A neural network over every frame."""
 
@@ -48,6 +68,9 @@ class NetPass(PassBase):
     """Share of the net's change that is kept (no unit): 0 leaves the picture alone. A frame-wise parameter."""
     tlc: bool | tuple[int, int] = False
     """Test-time Local Converter: true for the size the weights were trained at, or that as [height, width] in px."""
+    guard: Guard | None = Guard()
+    """What a net's picture may not do; null: only values that are not finite are stopped. For nets whose task is to
+    change brightness or colour of whole frames (dehazing, low light)."""
     accept_licence: bool = False
     """Says that the licence of weights under a restricted one (MPRNet's: non-commercial) has been read and accepted."""
 
@@ -62,7 +85,11 @@ class Engine(Model):
     precision: Literal["exact", "fast"] = "exact"
     """``exact``: float32. ``fast``: bfloat16 weights and activations; pictures stay float32."""
     tile: int | None = Field(default=None, ge=128, le=8192, multiple_of=64)
-    """Side of a spatial tile in px; null: the whole frame at once, as large as it is."""
+    """Side of a spatial tile in px; null: the whole frame at once where a net's maps fit into ``memory_gib``, else 512
+    or 384."""
+    memory_gib: float = Field(default=8.0, ge=0.25, le=1024.0)
+    """GiB that the maps of one net may take in a call, by the plan's arithmetic. Said here, for spatial tiles do not give
+    quite what the whole frame gives, and the machine found shall have no say in it."""
     halo: int = Field(default=32, ge=32, le=512, multiple_of=16)
     """Margin in px that a spatial tile reads beyond what it gives; cropped, not blended."""
     batch: int = Field(default=1, ge=1, le=64)

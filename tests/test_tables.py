@@ -264,7 +264,7 @@ class TestReports:
             seconds=seconds,
             tries=1,
             finished="2026-01-02T03:04:05.678+00:00",
-            flags=("memory-ladder",) if n else (),
+            flags=("memory-tile",) if n else (),
         )
 
     def test_tiles_have_a_column_for_every_step_that_was_timed(self, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ class TestReports:
             "frames": [24, 24],
             "decode_s": [1.5, None],
             "restore_s": [8.0, 9.0],
-            "flags": [(), ("memory-ladder",)],
+            "flags": [(), ("memory-tile",)],
         }
 
     @pytest.mark.parametrize("step", ["", "no word", "x" * 33, "a.b", "Ü"])

@@ -101,7 +101,8 @@ def _pass(said: Any, name: str, nets: Mapping[str, NetInfo]) -> PassPlan:
             todo="Say it: tlc: [height, width]",
         )
     tlc = list(net.train_size) if said.tlc is True and net.train_size else (list(said.tlc) if said.tlc else None)
-    settings = {"net": net.name, "family": net.family, "tlc": tlc}
+    guard = said.guard.model_dump() if said.guard else None
+    settings = {"net": net.name, "family": net.family, "tlc": tlc, "guard": guard}
     if "library" in net.config:
         # The code is not ours, and another version of it may give other pictures.
         settings |= {"architecture": net.config["arch"], "library": net.config["library"]}

@@ -13,6 +13,34 @@ _FIGURES = 48
 """Bytes of a pixel while a frame's figures are taken; 40–47 measured."""
 _RGB = 3 * 4
 """Bytes of a pixel as RGB float32."""
+_SIDES = (512, 384)
+"""Sides in px of the spatial tiles of a net whose maps of a whole picture do not fit; smaller ones show."""
+_HALF = 0.65
+"""Bytes of ``fast`` over those of ``exact``: features take half, pictures as much, sums of TLC are wide in both."""
+
+
+def activation_bytes(width: int, height: int, net: NetInfo, engine: Engine, tile: int | None) -> int:
+    """Upper bound of what a net's maps take in one call on a picture, in spatial tiles or whole."""
+    picture = width * height
+    # A spatial tile reads its halo on every side, and begins on a grid of 64 px.
+    at_once = min(picture, (tile + 2 * engine.halo + 63) ** 2) if tile else picture
+    share = _HALF if engine.precision == "fast" and net.family != "external" else 1.0
+    return int(share * net.activation_bytes_px * at_once * engine.batch)
+
+
+def spatial_tile(width: int, height: int, net: NetInfo, engine: Engine) -> int | None:
+    """Side in px of a net's spatial tiles on pictures of a size; None: the whole picture at once.
+
+    What the spec says; where it leaves it open, whole pictures if their maps fit into ``engine.memory_gib``, else 512,
+    or 384 px. A function of plan and picture: the memory that a machine happens to have free has no say.
+    """
+    if engine.tile is not None:
+        return engine.tile
+    limit = engine.memory_gib * 2**30
+    if activation_bytes(width, height, net, engine, None) <= limit:
+        return None
+    fit = (side for side in _SIDES if activation_bytes(width, height, net, engine, side) <= limit)
+    return next(fit, _SIDES[-1])
 
 
 def tile_bytes(reel: Reel, tiles: Sequence[Tile]) -> int:
@@ -26,15 +54,15 @@ def worker_bytes(
 ) -> int:
     """Upper bound of a restorer's memory: libraries, weights, activations, windows of RGB, and one tile's planes."""
     picture = reel.width * reel.height
-    # A spatial tile reads its halo on every side, and begins on a grid of 64 px.
-    at_once = min(picture, (engine.tile + 2 * engine.halo + 63) ** 2) if engine.tile else picture
-    weights = sum(nets[p.name].parameter_bytes for p in chain if p.name in nets)
-    activations = max((nets[p.name].activation_bytes_px for p in chain if p.name in nets), default=0.0)
+    run = [nets[p.name] for p in chain if p.name in nets]
+    # Of interlaced film a net sees single fields.
+    size = (reel.width, -(-reel.height // 2) if reel.interlaced else reel.height)
+    activations = [activation_bytes(*size, net, engine, spatial_tile(*size, net, engine)) for net in run]
     windows = sum(2 * p.radius + 1 + engine.batch for p in chain) + 4
     return int(
         _LIBRARIES
-        + 2 * weights
-        + activations * at_once * engine.batch
+        + 2 * sum(net.parameter_bytes for net in run)
+        + max(activations, default=0)
         + (windows * _RGB + _FIGURES) * picture
         + tile_bytes(reel, tiles)
     )

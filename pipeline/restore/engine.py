@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from pipeline import spec
 from pipeline.errors import ReelmendError
+from pipeline.plan.memory import spatial_tile
 from pipeline.types import NetInfo
 
-MEMORY_LADDER = "memory-ladder"
-"""Flag of a frame that did not fit the device as the spec says and was computed in smaller spatial tiles."""
+MEMORY_BATCH, MEMORY_TILE, MEMORY_CPU = "memory-batch", "memory-tile", "memory-cpu"
+"""Flags of a frame that did not fit the device as the plan says, one for each step that was taken: fewer frames in a
+call, smaller spatial tiles, the CPU instead of the GPU. Such a frame may round otherwise (promise 2)."""
 
-_LADDER = (1024, 512)
+_LADDER = (1024, 512, 256, 128)
 """Sides in px of the spatial tiles that are tried, in this order, when a call does not fit."""
 _GRID = 64
 """Spatial tiles begin at multiples of this many px, so that a net that halves its maps up to six times sees the same
@@ -89,63 +91,100 @@ class NetEngine:
     picture in the input's, float32.
     """
 
-    def __init__(self, module: nn.Module, info: NetInfo, engine: spec.Engine, device: torch.device | str):
+    def __init__(
+        self,
+        module: nn.Module,
+        info: NetInfo,
+        engine: spec.Engine,
+        device: torch.device | str,
+        *,
+        last_resort: torch.device | str | None = None,
+    ):
+        """last_resort: where it is computed if all else does not fit; None: on the CPU, if that is not the device."""
         self.info = info
         self.device = torch.device(device)
         dtype = torch.bfloat16 if engine.precision == "fast" else torch.float32
         module = module.to(device=self.device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = module.eval().requires_grad_(False)
         self._engine = engine
-        self._tile = engine.tile
+        spare = torch.device(last_resort or "cpu")
+        self._spare = spare if last_resort is not None or spare.type != self.device.type else None
+        self._steps: set[str] = set()
+        self._batch, self._tile, self._where = engine.batch, engine.tile, self.device
 
     @property
     def flags(self) -> frozenset[str]:
         """Flags of the frames of the last call."""
-        return frozenset() if self._tile == self._engine.tile else frozenset((MEMORY_LADDER,))
+        return frozenset(self._steps)
 
     def reset(self) -> None:
-        """Begin again with the spec's spatial tile: another tile of film may find more memory free."""
-        self._tile = self._engine.tile
+        """Begin again as the plan says: another tile of film may find more memory free."""
+        if not self._steps:
+            return
+        if MEMORY_CPU in self._steps:
+            try:
+                self._module.to(self.device)
+            except RuntimeError as error:
+                if not _no_memory(error):
+                    raise
+                return  # as it was, with its flags
+        self._steps.clear()
+        self._batch, self._tile, self._where = self._engine.batch, self._engine.tile, self.device
 
     @torch.inference_mode()
     def __call__(self, stack: Tensor) -> Tensor:
-        """(B, C, H, W) float32 on the device → (B, 3, H, W) float32; any B ≥ 1.
+        """(B, C, H, W) float32 on the device → (B, 3, H, W) float32 there; any B ≥ 1.
 
         The net is always called with the spec's batch, whatever B is: a call of another shape may round otherwise. When
-        the device's memory runs out, smaller spatial tiles are tried until ``reset``. Raises ReelmendError where even
-        the smallest do not fit.
+        memory runs out, a step is taken that holds until ``reset``: half the batch, down to one frame; then smaller
+        spatial tiles; then the CPU. Raises ReelmendError where nothing fits.
         """
         _, c, h, w = stack.shape
         wanted = 3 * (2 * self.info.radius + 1)
         if stack.dtype != torch.float32 or c != wanted:
             raise ValueError(f"the stack is {c} channels of {stack.dtype}; {self.info.name} takes {wanted} of float32")
+        if not self._steps:
+            self._tile = spatial_tile(w, h, self.info, self._engine)
         while True:
             try:
-                return self._batches(stack)
-            except torch.OutOfMemoryError:
-                smaller = self._smaller(h, w)
+                return self._batches(stack.to(self._where)).to(stack.device)
+            except (RuntimeError, MemoryError) as error:
+                if not _no_memory(error):
+                    raise
             # Outside of the handler: the error holds the frames whose tensors are in the way.
-            if smaller is None:
-                raise ReelmendError(
-                    f"the net {self.info.name} finds no memory on {self.device} for {self._engine.batch} picture(s) of "
-                    f"{w}x{h}{f' in spatial tiles of {self._tile} px' if self._tile else ''}",
-                    todo="Lower engine.batch or engine.tile, take a smaller net, or say cluster.use_gpu: never",
-                )
-            self._tile = smaller
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+            step = self._step_down(h, w)
+            if step is None:
+                raise ReelmendError(
+                    f"the net {self.info.name} finds no memory on {self._where} for {self._batch} picture(s) of "
+                    f"{w}x{h}{f' in spatial tiles of {self._tile} px' if self._tile else ''}",
+                    todo="Let fewer restorers share the machine (cluster.restorers), or take a smaller net",
+                )
+            self._steps.add(step)
 
-    def _smaller(self, h: int, w: int) -> int | None:
-        """The next step of the ladder that makes a call smaller."""
+    def _step_down(self, h: int, w: int) -> str | None:
+        """Take the next step of the ladder; gives its flag, None where there is none left."""
+        if self._batch > 1:
+            self._batch //= 2
+            return MEMORY_BATCH
         now = self._call_area(h, w, self._tile)
-        return next((t for t in _LADDER if self._call_area(h, w, t) < now), None)
+        smaller = next((t for t in _LADDER if self._call_area(h, w, t) < now), None)
+        if smaller is not None:
+            self._tile = smaller
+            return MEMORY_TILE
+        if self._spare is None or MEMORY_CPU in self._steps:
+            return None
+        self._module.to(self._spare)
+        self._where = self._spare
+        return MEMORY_CPU
 
     def _call_area(self, h: int, w: int, tile: int | None) -> int:
         y, x = spans(h, tile, self._engine.halo)[0], spans(w, tile, self._engine.halo)[0]
         return (y.last - y.first) * (x.last - x.first)
 
     def _batches(self, stack: Tensor) -> Tensor:
-        size = self._engine.batch
+        size = self._batch
         if len(stack) == size:
             return self._tiles(stack)
         parts = []
@@ -179,3 +218,8 @@ class NetEngine:
         if out.shape != wanted or out.dtype != torch.float32:
             raise ValueError(f"{self.info.name} gave {tuple(out.shape)} {out.dtype}; wanted is {wanted} float32")
         return out
+
+
+def _no_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch has an error of its own for GPUs, but not for its CPU allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

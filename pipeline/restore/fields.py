@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.restore.colour import Converter
 from pipeline.restore.passes.base import Job, Pass, Restored
+from pipeline.restore.passes.net import GUARD
 from pipeline.types import Colour, PixelFormat
 
 UPPER, LOWER = slice(0, None, 2), slice(1, None, 2)
@@ -80,4 +81,10 @@ class FieldPass:
             treatment.restore([replace(j, window=tuple(p[:, lines].contiguous() for p in j.window)) for j in jobs])
             for treatment, lines in self._both
         )
-        return [Restored(weave(u.rgb, v.rgb, 1), u.flags | v.flags) for u, v in zip(upper, lower, strict=True)]
+        return [self._woven(j, u, v) for j, u, v in zip(jobs, upper, lower, strict=True)]
+
+    def _woven(self, job: Job, upper: Restored, lower: Restored) -> Restored:
+        flags = upper.flags | lower.flags
+        # One restored field and one that was left alone would make a comb.
+        left = job.window[self.radius] if GUARD in flags else None
+        return Restored(weave(upper.rgb, lower.rgb, 1) if left is None else left, flags)

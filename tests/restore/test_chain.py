@@ -18,9 +18,9 @@ from pipeline import spec
 from pipeline.errors import WeightsError
 from pipeline.restore import weights
 from pipeline.restore.chain import Restorer
-from pipeline.restore.engine import MEMORY_LADDER
+from pipeline.restore.engine import MEMORY_TILE
 from pipeline.restore.passes import FACTORIES, Job, Restored
-from pipeline.restore.passes.net import NOT_FINITE
+from pipeline.restore.passes.net import GUARD, NOT_FINITE
 from pipeline.types import Colour, FrameParameters, Frames, PassPlan, Tile
 from tests.restore.test_windows import naive
 from tests.restore.toys import (
@@ -306,7 +306,7 @@ def test_a_net_that_answers_without_numbers_leaves_the_frame() -> None:
     plans = [plan("net", 0, "net")]
     r = Restorer(plans, engine(batch=2), {}, "cpu", factories={"net": net_pass(Burst(), 0)})
     out, _, flags = run(r, frames, 4, [], defaults(plans), 0)
-    assert flags == {0: [], 1: [], 2: [NOT_FINITE], 3: []}
+    assert flags == {0: [], 1: [], 2: [GUARD, NOT_FINITE], 3: []}
     assert np.array_equal(out[0][2], planes[0][2])
     assert not np.array_equal(out[0][1], planes[0][1])
 
@@ -326,7 +326,7 @@ def test_the_memory_ladder_is_flagged_and_begins_anew_with_each_tile() -> None:
     frames = film(2, "gray", 700, 640)
     args = (frames, Tile(0, 0, 2, 0, 0, 0), cut_at(2, []), defaults(plans), GRAY, Watch())
     r.run(*args)
-    assert r.flags == {0: [MEMORY_LADDER], 1: [MEMORY_LADDER]}
+    assert r.flags == {0: [MEMORY_TILE], 1: [MEMORY_TILE]}
     module.room = 1 << 30
     r.run(*args)
     assert r.flags == {0: [], 1: []}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.errors import ReelmendError
+from pipeline.plan.memory import spatial_tile
 from pipeline.reel.formats import pixel_format
 from pipeline.restore.colour import Converter
-from pipeline.restore.engine import MEMORY_LADDER, NetEngine, settle, spans
+from pipeline.restore.engine import MEMORY_BATCH, MEMORY_CPU, MEMORY_TILE, NetEngine, settle, spans
 from tests.restore.toys import GRAY, Residual, engine, net_info
 
 
@@ -103,51 +105,113 @@ def test_a_net_that_changes_nothing_keeps_every_code(precision: str, name: str) 
 
 
 class Small(nn.Module):
-    """A device with room for so many pixels; gives the picture with the area of the call added."""
+    """A device with room for so many pixels in a call; gives the picture with one added. ``to`` takes it to another
+    place, with more room."""
 
-    def __init__(self, room: int):
+    def __init__(self, room: int, elsewhere: int = 0, word: type[Exception] = torch.OutOfMemoryError):
         super().__init__()
         self.room = room
-        self.areas: list[int] = []
+        self.elsewhere = elsewhere
+        self.word = word
+        self.shapes: list[tuple[int, int, int]] = []
+
+    def to(self, *args: Any, **kwargs: Any) -> Small:
+        if args:
+            self.room, self.elsewhere = self.elsewhere, self.room
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
-        area = x.shape[-1] * x.shape[-2]
-        self.areas.append(area)
-        if area > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.shapes.append((len(x), *x.shape[2:]))
+        if len(x) * x.shape[-1] * x.shape[-2] > self.room:
+            raise self.word("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: not enough memory")
         return x + 1
 
 
-def test_the_memory_ladder() -> None:
-    module = Small(1200 * 1200)
-    run = make(module)
-    x = torch.zeros(1, 3, 1300, 1400)
+def test_the_memory_ladder_one_step_after_the_other() -> None:
+    """Half the batch, down to one; smaller and smaller spatial tiles; the CPU. The picture is the same all the way."""
+    x = pictures(4, 3, 700, 1300)
+
+    def flags(room: int, elsewhere: int = 0, **said: Any) -> frozenset[str]:
+        module = Small(room, elsewhere)
+        run = NetEngine(module, net_info(), engine(**said), "cpu", last_resort="cpu" if elsewhere else None)
+        assert torch.equal(run(x), x + 1)
+        # What did not fit is not tried again until the next tile of film, which begins as the plan says.
+        tried = len(module.shapes)
+        assert torch.equal(run(x), x + 1)
+        assert max(module.shapes[tried:]) in module.shapes[:tried]
+        found = run.flags
+        run.reset()
+        assert run.flags == frozenset()
+        if not elsewhere:
+            module.room = 1 << 40
+        module.shapes.clear()
+        assert torch.equal(run(x), x + 1)
+        assert module.shapes[0] == (said.get("batch", 1), 700, 1300)
+        return found
+
+    whole = 700 * 1300
+    assert flags(4 * whole, batch=4) == frozenset()
+    assert flags(2 * whole, batch=4) == flags(whole, batch=4) == {MEMORY_BATCH}
+    assert flags(whole - 1, batch=4) == {MEMORY_BATCH, MEMORY_TILE}
+    assert flags(700 * 700) == flags(400 * 400) == {MEMORY_TILE}
+    assert flags(1000, 1 << 30) == {MEMORY_TILE, MEMORY_CPU}
+    assert flags(1000, 1 << 30, batch=2) == {MEMORY_BATCH, MEMORY_TILE, MEMORY_CPU}
+
+
+def test_the_cpu_s_allocator_is_understood_and_other_errors_are_not_memory() -> None:
+    x = pictures(2, 3, 40, 40)
+    run = make(Small(1600, word=RuntimeError), batch=2)
     assert torch.equal(run(x), x + 1)
-    assert run.flags == {MEMORY_LADDER}
-    assert module.areas[0] == 1300 * 1400
-    assert max(module.areas[1:]) < 1200 * 1200
-    # The step holds for what follows, and is tried anew after a reset.
-    module.areas.clear()
-    run(x)
-    assert max(module.areas) < 1200 * 1200
-    run.reset()
-    assert run.flags == frozenset()
-    module.room = 1 << 30
-    assert torch.equal(run(x), x + 1)
-    assert run.flags == frozenset()
-    # Two steps in one call.
-    module.room, run = 700 * 700, make(module)
-    assert torch.equal(run(x), x + 1)
-    assert run.flags == {MEMORY_LADDER}
+    assert run.flags == {MEMORY_BATCH}
+
+    class Wrong(nn.Module):
+        def forward(self, _: Tensor) -> Tensor:
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        make(Wrong())(x)
 
 
 @pytest.mark.parametrize("tile", [None, 256])
 def test_memory_that_does_not_do_is_said(tile: int | None) -> None:
     module = Small(1000)
-    with pytest.raises(ReelmendError, match=r"toy finds no memory on cpu .* 800x600.*engine\.batch"):
+    with pytest.raises(ReelmendError, match=r"toy finds no memory on cpu .* 800x600.*cluster\.restorers"):
         make(module, tile=tile)(torch.zeros(1, 3, 600, 800))
     # No step that makes a call no smaller is tried.
-    assert len(module.areas) == len(set(module.areas)) == (1 if tile else 2)
+    assert len(module.shapes) == len(set(module.shapes)) == (2 if tile else 4)
+
+
+def test_a_net_that_finds_no_way_back_stays_on_the_cpu_and_flagged() -> None:
+    module = Small(1000, 1 << 30)
+    run = NetEngine(module, net_info(), engine(), "cpu", last_resort="cpu")
+    x = pictures(1, 3, 300, 300)
+    run(x)
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    module.to = full  # type: ignore[method-assign]
+    run.reset()
+    assert torch.equal(run(x), x + 1)
+    assert MEMORY_CPU in run.flags
+
+
+def test_whole_frames_where_the_plan_s_memory_allows_else_spatial_tiles() -> None:
+    heavy = replace(net_info(), activation_bytes_px=4096.0)
+
+    def side(w: int, h: int, **said: Any) -> int | None:
+        return spatial_tile(w, h, heavy, engine(**said))
+
+    assert side(1024, 1024, memory_gib=4) is None
+    assert side(1024, 1025, memory_gib=4) == 512
+    assert side(1024, 1025, memory_gib=4, batch=8) == 384
+    assert side(1024, 1025, memory_gib=0.25) == 384
+    assert side(640, 480, memory_gib=4, tile=128) == 128
+    assert side(1024, 1536, memory_gib=4, precision="fast") is None
+    # The engine does as the plan has it.
+    module = Residual()
+    NetEngine(module, heavy, engine(memory_gib=1.0), "cpu")(pictures(1, 3, 600, 700))
+    assert set(module.shapes) == {(1, 3, 472, 508)}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pipeline.restore.chain import Restorer
 from pipeline.restore.engine import NetEngine, settle
 from pipeline.restore.nets import external
 from pipeline.restore.passes import Job, NetPass
-from pipeline.restore.passes.net import NOT_FINITE
+from pipeline.restore.passes.net import GUARD, NOT_FINITE
 from pipeline.restore.weights import files
 from pipeline.types import NetInfo
 from tests.plan import made_up
@@ -280,7 +280,7 @@ class TestNet:
         found = NetPass(NetEngine(net, toys.net_info(), spec.Engine(), "cpu"), 1)
         job = Job(0, (pictures(3, 16, 16),), {})
         (restored,) = found.restore([job])
-        assert restored.flags == {NOT_FINITE}
+        assert restored.flags == {GUARD, NOT_FINITE}
         assert restored.rgb is job.window[0]
 
     @pytest.mark.parametrize("bits", [10, 16])

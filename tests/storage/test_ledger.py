@@ -42,7 +42,7 @@ def _record(number: int = 0, host: str = "here", tile: str | None = None) -> Til
         seconds={"decode": 0.5, "restore": 12.25},
         tries=1,
         finished="2025-01-01T00:00:00+00:00",
-        flags=("memory-ladder",),
+        flags=("memory-tile",),
     )
 
 

@@ -7,22 +7,27 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.errors import WeightsError
-from pipeline.restore import weights
+from pipeline.restore import guard, weights
 from pipeline.restore.engine import NetEngine
 from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.spec import Guard
 from pipeline.types import PassPlan
 
+GUARD = "guard"
+"""Flag of a frame whose picture the net broke (``pipeline.restore.guard``); it is left as it was."""
 NOT_FINITE = "not-finite"
-"""Flag of a frame that a net answered with infinities or no numbers; it is left as it was."""
+"""Flag, beside the other, of a frame that a net answered with infinities or no numbers."""
 
 
 class NetPass:
     """Stacks each frame's window on the channels and gives what the net makes of it."""
 
-    def __init__(self, engine: NetEngine, batch: int):
+    def __init__(self, engine: NetEngine, batch: int, limits: Guard | None = None):
+        """limits: of the guard; None: only values that are not finite are stopped."""
         self.radius = engine.info.radius
         self.group = batch
         self._engine = engine
+        self._limits = limits
 
     @classmethod
     def build(cls, plan: PassPlan, bench: Bench) -> NetPass:
@@ -37,7 +42,9 @@ class NetPass:
             )
         tlc = plan.settings.get("tlc")
         module = weights.load(info, tlc=(int(tlc[0]), int(tlc[1])) if tlc else False)
-        return cls(NetEngine(module, info, bench.engine, bench.device), bench.engine.batch)
+        said = plan.settings.get("guard")
+        limits = None if said is None else Guard.model_validate(said)
+        return cls(NetEngine(module, info, bench.engine, bench.device), bench.engine.batch, limits)
 
     def reset(self) -> None:
         self._engine.reset()
@@ -48,12 +55,16 @@ class NetPass:
         by_place = {job.number % self.group: job for job in jobs}
         places = [by_place.get(i, jobs[0]) for i in range(self.group)]
         stack = torch.cat([picture for job in places for picture in job.window])
-        out = self._engine(stack.view(self.group, -1, *stack.shape[1:]))
+        stack = stack.view(self.group, -1, *stack.shape[1:])
+        out = self._engine(stack)
+        finite = guard.finite(out)
+        broken = ~finite if self._limits is None else guard.broken(stack, out, self._limits)
+        told = torch.stack((broken, finite), 1).tolist()  # the only wait for the device
         found = []
         for job in jobs:
-            rgb, flags = out[job.number % self.group], self._engine.flags
-            # One infinity or NaN makes the sum one.
-            if not torch.isfinite(rgb.sum()):
-                rgb, flags = job.window[self.radius], flags | {NOT_FINITE}
+            place, flags = job.number % self.group, self._engine.flags
+            rgb, (stopped, sound) = out[place], told[place]
+            if stopped:
+                rgb, flags = job.window[self.radius], flags | ({GUARD} if sound else {GUARD, NOT_FINITE})
             found.append(Restored(rgb, flags))
         return found
