@@ -149,6 +149,27 @@ class OtherStream:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSequence:
+    """How the files of a folder of numbered images are called, one a frame."""
+
+    prefix: str
+    digits: int
+    """Least digits of a number; it is filled up with zeros to that."""
+    suffix: str
+    """What follows the number: ``.dpx``, ``_left.tif``."""
+    first: int
+    """Number in the name of frame 0."""
+    beside: tuple[str, ...] = ()
+    """Names of other files in the folder, which are not carried; the first few."""
+    header: str = ""
+    """What every file's DPX header must say alike, as ``name=value`` with spaces between; else empty."""
+
+    def file(self, frame: int) -> str:
+        """Name of a frame's file below the folder."""
+        return f"{self.prefix}{self.first + frame:0{self.digits}d}{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
 class Reel:
     """What a source is, from its headers, within ``probe``'s bounds."""
 
@@ -179,6 +200,8 @@ class Reel:
     display_matrix: tuple[int, ...] | None = None
     """How the picture is turned or mirrored for display, 3×3 as ISO/IEC 14496-12 has it (16.16, last column 2.30);
     None: shown as it lies. Pictures are restored as they lie, and the tag is carried."""
+    sequence: ImageSequence | None = None
+    """Where the source is a folder of numbered images; its ``uri`` is the folder's, with a slash at the end."""
 
     @property
     def base_name(self) -> str:
@@ -215,7 +238,9 @@ class FrameIndex:
     rate: Fraction
     constant: bool
     """Every pts is the tick of ``start + n / rate`` to within one tick."""
-    found_by: Literal["table", "demux"]
+    found_by: Literal["table", "demux", "listing"]
+    version: NDArray[np.int64] | None = None
+    """Of a folder of images: (N,) 63 bits of a hash of each file's name, size and ETag or mtime; else None."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -235,8 +260,9 @@ class FrameIndex:
     def digest(self) -> Sha256:
         """sha256 over every entry: two sources with equal digests have the same packets at the same places."""
         h = hashlib.sha256(f"{self.time_base} {self.rate} {self.constant}".encode())
-        for a in (self.pts, self.key, self.position, self.size):
-            h.update(np.ascontiguousarray(a).tobytes())
+        for a in (self.pts, self.key, self.position, self.size, self.version):
+            if a is not None:
+                h.update(np.ascontiguousarray(a).tobytes())
         return h.hexdigest()
 
 

@@ -27,7 +27,7 @@ REPORTS = (FRAMES, SHOTS, TILES, SOURCE_MD5, OUTPUT_MD5)
 """What is published before the deliverables, in this order. The summary, which tells of these, follows them."""
 
 _WORK = ".work"
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 """Raised whenever an index comes out otherwise, so that an older one is not taken for it."""
 _QUARANTINE = "quarantine"
 _PLAN = re.compile(r"^plan-([0-9a-f]{64})\.json$")

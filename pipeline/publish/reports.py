@@ -167,12 +167,25 @@ def write_hashes(
     ``deliverable``: the first one, assembled. Of an excerpt, the source's lines are those of its frames.
     """
     source_pts = index.pts[plan.first : plan.last].tolist()
-    source = _hashes(plan.reel.uri, index, (index.time_base, source_pts), joined.source_md5, stream=plan.reel.stream)
+    times = (index.time_base, source_pts)
+    if plan.reel.sequence is not None:
+        source = _hashes_of_images(plan, joined.source_md5)
+    else:
+        source = _hashes(plan.reel.uri, index, times, joined.source_md5, stream=plan.reel.stream)
     check_unchanged(plan.reel)
     base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
     made = _hashes(str(deliverable), index, (base, pts.tolist()), joined.output_md5, stream=None)
     for name, film in ((layout.SOURCE_MD5, source), (layout.OUTPUT_MD5, made)):
         (folder / name).write_text(framemd5.framemd5_text(film), encoding="ascii")
+
+
+def _hashes_of_images(plan: Plan, md5s: Sequence[Md5]) -> framemd5.FrameHashes:
+    """As FFmpeg's ``image2`` reads the folder, at the reel's rate: numbered from 0."""
+    reel = plan.reel
+    size = (reel.width, reel.height)
+    return framemd5.of_constant_rate(
+        reel.rate, size, reel.sample_aspect, reel.format.frame_bytes(*size), md5s, start=plan.first
+    )
 
 
 def _hashes(

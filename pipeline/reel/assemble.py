@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -84,11 +85,11 @@ def assemble(
     check_unchanged(reel)
     container = CONTAINER[output.codec]
     with writing(path), Joined(segments, reel, output) as joined:
-        with open_source(reel.uri, local=local, stream=reel.stream) as source:
-            carried, left_out = carry.choose(reel, source.container, joined.template, container, whole=first == 0)
+        with _opened(reel, local) as source:
+            carried, left_out = carry.choose(reel, source, joined.template, container, whole=first == 0)
         # Opened anew, because choosing has read the start of it.
-        with open_source(reel.uri, local=local, stream=reel.stream) as source:
-            mux = _Mux(reel, index, first, last, output, source.container)
+        with _opened(reel, local) as source:
+            mux = _Mux(reel, index, first, last, output, source)
             try:
                 with writing(path):
                     mux.write(joined, carried, path)
@@ -112,10 +113,22 @@ def assemble(
         return Assembled(last - first, path.stat().st_size, tuple(streams), tuple(left_out))
 
 
+@contextmanager
+def _opened(reel: Reel, local: Path | None) -> Iterator[InputContainer | None]:
+    """The source's container; a folder of images has none."""
+    if reel.sequence is not None:
+        yield None
+        return
+    with open_source(reel.uri, local=local, stream=reel.stream) as source:
+        yield source.container
+
+
 class _Mux:
     """One deliverable being written."""
 
-    def __init__(self, reel: Reel, index: FrameIndex, first: int, last: int, output: Output, source: InputContainer):
+    def __init__(
+        self, reel: Reel, index: FrameIndex, first: int, last: int, output: Output, source: InputContainer | None
+    ):
         self._reel, self._output, self._source = reel, output, source
         self._first, self._last = first, last
         self._base, self._ticks = output_pts(index, reel, first, last, output)
@@ -161,7 +174,7 @@ class _Mux:
         if self._output.codec == "ffv1":
             return options
         # Edit lists, which hold the start of every track, count in this: so that none is rounded.
-        rates = [self._source.streams[c.index].codec_context for c in carried]
+        rates = [self._source.streams[c.index].codec_context for c in carried if self._source is not None]
         scale = self._base.denominator
         for rate in (getattr(c, "sample_rate", None) for c in rates):
             if rate and math.lcm(scale, rate) <= _MOST_TIMESCALE:
@@ -172,7 +185,7 @@ class _Mux:
         return options
 
     def _picture(self, out: OutputContainer, template: Stream) -> Any:
-        reel, source = self._reel, self._source.streams[self._reel.stream]
+        reel = self._reel
         stream: Any = out.add_stream_from_template(template, opaque=True)
         stream.time_base = self._base
         stream.codec_context.framerate = self._rate or Fraction(0)
@@ -181,8 +194,10 @@ class _Mux:
             stream.codec_context.codec_tag = "hvc1"
         if reel.sample_aspect > 0:
             stream.codec_context.sample_aspect_ratio = reel.sample_aspect
-        stream.metadata.update(carry.useful_tags(source.metadata))
-        stream.disposition = source.disposition & ~Disposition.attached_pic
+        if self._source is not None:
+            source = self._source.streams[reel.stream]
+            stream.metadata.update(carry.useful_tags(source.metadata))
+            stream.disposition = source.disposition & ~Disposition.attached_pic
         timecode = timecode_at(reel.timecode, self._first, reel.rate)
         if timecode is not None:
             stream.metadata["timecode"] = timecode
@@ -194,6 +209,7 @@ class _Mux:
         return stream
 
     def _other(self, out: OutputContainer, one: carry.Carried) -> Stream:
+        assert self._source is not None  # nothing is carried from a folder
         source = self._source.streams[one.index]
         stream = carry.add(out, source, one)
         self.place[one.index] = stream.index
@@ -209,7 +225,7 @@ class _Mux:
         """The chapters that lie in the span, cut to it."""
         begin, end = self._span
         kept = []
-        for chapter in self._source.chapters():
+        for chapter in self._source.chapters() if self._source is not None else ():
             tick = chapter["time_base"] or Fraction(1)
             start, stop = chapter["start"] * tick, max(chapter["end"], chapter["start"]) * tick
             if (end is not None and start >= end) or (begin is not None and stop <= begin):
