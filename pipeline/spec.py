@@ -109,9 +109,10 @@ class Output(Model):
 
     name: str = Field(default="master", pattern=r"^[a-z][a-z0-9_-]{0,31}$")
     """Stands in the file name of the second deliverable and on."""
-    codec: Literal["ffv1", "prores", "dnxhr", "h264", "hevc", "av1"] = "ffv1"
+    codec: Literal["ffv1", "prores", "dnxhr", "h264", "hevc", "av1", "dpx", "tiff", "exr", "png"] = "ffv1"
     """``ffv1``: lossless, in Matroska. ``prores``: 422 HQ or 4444, ``dnxhr``: HQX or 444, for editing, in QuickTime.
-    ``h264``, ``hevc`` (10 bit), ``av1``: viewing copies, in MP4."""
+    ``h264``, ``hevc`` (10 bit), ``av1``: viewing copies, in MP4. ``dpx``, ``tiff``, ``exr`` (floats), ``png``: a folder
+    of numbered images, lossless, of gray and RGB."""
     pixel_format: str = Field(default="source", pattern=r"^[a-z0-9]{1,24}$")
     """FFmpeg's name, or ``source``: as the source has it (but for ffv1: the nearest that the codec holds)."""
     crf: int = Field(default=18, ge=0, le=63)

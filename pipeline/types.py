@@ -55,16 +55,20 @@ class PixelFormat:
     """FFmpeg's name, e.g. ``yuv422p10le``."""
     model: Literal["gray", "yuv", "rgb"]
     depth: int
-    """Bits a code value (8–16)."""
+    """Bits a code value (8–16; of floats 16 or 32)."""
     planes: tuple[PlaneLayout, ...]
     components: tuple[Component, ...]
     """Y · Y, Cb, Cr · R, G, B — in that order, whatever the order in memory."""
     alpha: Component | None = None
     """Carried, never restored."""
+    is_float: bool = False
+    """Whether samples are floats of ``depth`` bits (16 or 32), not whole numbers: black 0, white 1, any other value."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """``uint8`` up to 8 bits, else native-endian ``uint16``."""
+        """``uint8`` up to 8 bits, else native-endian ``uint16``; of floats ``float16`` or ``float32``."""
+        if self.is_float:
+            return np.dtype(np.float16 if self.depth == 16 else np.float32)
         return np.dtype(np.uint8 if self.depth <= 8 else np.uint16)
 
     def plane_shape(self, plane: int, width: int, height: int) -> tuple[int, ...]:

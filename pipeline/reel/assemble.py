@@ -83,34 +83,66 @@ def assemble(
     """
     logs.install()
     check_unchanged(reel)
-    container = CONTAINER[output.codec]
     with writing(path), Joined(segments, reel, output) as joined:
-        with _opened(reel, local) as source:
-            carried, left_out = carry.choose(reel, source, joined.template, container, whole=first == 0)
-        # Opened anew, because choosing has read the start of it.
-        with _opened(reel, local) as source:
-            mux = _Mux(reel, index, first, last, output, source)
-            try:
-                with writing(path):
-                    mux.write(joined, carried, path)
-            except ReadingError as error:
-                # The source's fault, not the deliverable's: ``open_source`` knows what to say.
-                raise error.cause from None
-        check_unchanged(reel)
-        if mux.edits:
-            matroska.edit_tracks(path, mux.edits)
-        check(path, mux.traces)
-        left_out += _lost_tags(path, mux.tags)
-        left_out += [
-            f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
-            for place, count in mux.moved.items()
-        ]
-        streams = [
-            CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
-            for c in carried
-            if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
-        ]
-        return Assembled(last - first, path.stat().st_size, tuple(streams), tuple(left_out))
+        made = _assembled(reel, index, (first, last), output, joined, path, local)
+    assert made is not None  # there are pictures
+    return made
+
+
+def assemble_others(
+    reel: Reel, index: FrameIndex, first: int, last: int, path: Path, *, local: Path | None = None
+) -> Assembled | None:
+    """As ``assemble`` into Matroska, without the picture; None where the source has nothing else to carry.
+
+    For deliverables of images, which hold nothing but pictures. Times are the source's.
+    """
+    if not reel.others:
+        return None
+    logs.install()
+    check_unchanged(reel)
+    return _assembled(reel, index, (first, last), Output(), None, path, local)
+
+
+def _assembled(
+    reel: Reel,
+    index: FrameIndex,
+    span: tuple[int, int],
+    output: Output,
+    joined: Joined | None,
+    path: Path,
+    local: Path | None,
+) -> Assembled | None:
+    first, last = span
+    template = joined.template if joined is not None else None
+    with _opened(reel, local) as source:
+        carried, left_out = carry.choose(reel, source, template, CONTAINER[output.codec], whole=first == 0)
+    if joined is None and not carried:
+        return None
+    # Opened anew, because choosing has read the start of it.
+    with _opened(reel, local) as source:
+        mux = _Mux(reel, index, first, last, output, source)
+        try:
+            with writing(path):
+                mux.write(joined, carried, path)
+        except ReadingError as error:
+            # The source's fault, not the deliverable's: ``open_source`` knows what to say.
+            raise error.cause from None
+    check_unchanged(reel)
+    if mux.edits:
+        matroska.edit_tracks(path, mux.edits)
+    check(path, mux.traces)
+    left_out += _lost_tags(path, mux.tags)
+    left_out += [
+        f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
+        for place, count in mux.moved.items()
+    ]
+    streams = [
+        CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
+        for c in carried
+        if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
+    ]
+    frames = last - first if joined is not None else 0
+    return Assembled(frames, path.stat().st_size, tuple(streams), tuple(left_out))
 
 
 @contextmanager
@@ -147,19 +179,19 @@ class _Mux:
         """Stream of the source → how many of its packets went back in time."""
         self._last_dts: dict[int, int] = {}
 
-    def write(self, joined: Joined, carried: Sequence[carry.Carried], path: Path) -> None:
+    def write(self, joined: Joined | None, carried: Sequence[carry.Carried], path: Path) -> None:
         """Write the file, picture and other streams interleaved by time."""
         with av.open(str(path), "w", CONTAINER[self._output.codec], container_options=self._options(carried)) as out:
-            picture = self._picture(out, joined.template)
+            picture = self._picture(out, joined.template) if joined is not None else None
             streams = {c.index: self._other(out, c) for c in carried}
             out.metadata.update(self.tags)
             out.set_chapters(self._chapters())
             out.start_encoding()
-            if picture.time_base != self._base:
+            if picture is not None and picture.time_base != self._base:
                 raise VerifyError(f"the muxer counts in {picture.time_base} s, expected {self._base}", where=str(path))
             others = carry.pieces(self._reel.uri, self._source, carried, self._span)
             waiting = next(others, None)
-            for packet, time in self._pictures(joined, picture):
+            for packet, time in self._pictures(joined, picture) if joined is not None else ():
                 while waiting is not None and waiting.start - self._shift <= time:
                     self._put(out, streams[waiting.carried.index], waiting)
                     waiting = next(others, None)

@@ -222,15 +222,18 @@ def carry(source: bytes, encoded: bytes, name: str) -> bytes:
     """A DPX file that FFmpeg encoded with all that the source's header says of the scan, under its new ``name``."""
     made = bytearray(encoded)
     order, own = _order(made), _order(source)
+    (offset,) = struct.unpack_from(f"{own}I", source, 4)
+    full = offset >= HEADER_BYTES and len(source) >= HEADER_BYTES
+    if full:
+        _make_room(made, order)
     made[_FILE_NAME : _FILE_NAME + _FILE_NAME_BYTES] = name.encode()[: _FILE_NAME_BYTES - 1].ljust(
         _FILE_NAME_BYTES, b"\0"
     )
-    (offset,) = struct.unpack_from(f"{own}I", source, 4)
     fields = dict(_DESCRIPTIVE)
     if source[_ELEMENT + 23] == made[_ELEMENT + 23]:
         fields |= _REFERENCES
     for at, kind in fields.values():
-        if at >= _LEAST_BYTES and (offset < HEADER_BYTES or len(source) < HEADER_BYTES):
+        if at >= _LEAST_BYTES and not full:
             continue
         if kind.isdecimal():
             made[at : at + int(kind)] = source[at : at + int(kind)]
@@ -239,6 +242,19 @@ def carry(source: bytes, encoded: bytes, name: str) -> bytes:
             raw = kind.replace("f", "I")
             struct.pack_into(order + raw, made, at, *struct.unpack_from(own + raw, source, at))
     return bytes(made)
+
+
+def _make_room(made: bytearray, order: str) -> None:
+    """Give a file the film and television headers, undefined, where it has the generic one alone, as FFmpeg's have."""
+    (offset,) = struct.unpack_from(f"{order}I", made, 4)
+    if offset >= HEADER_BYTES:
+        return
+    made[_LEAST_BYTES:offset] = b"\xff" * (HEADER_BYTES - _LEAST_BYTES)
+    (of_element,) = struct.unpack_from(f"{order}I", made, _ELEMENT + 28)
+    moved = HEADER_BYTES - offset
+    values = {4: HEADER_BYTES, 16: len(made), 28: HEADER_BYTES - _LEAST_BYTES, _ELEMENT + 28: of_element + moved}
+    for at, value in values.items():
+        struct.pack_into(f"{order}I", made, at, value)
 
 
 def _order(data: bytes | bytearray) -> str:

@@ -10,6 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +18,7 @@ import av.error
 
 from pipeline.errors import SourceError
 from pipeline.reel import logs
+from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_SIDE
 
 CODECS = {".dpx": "dpx", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr", ".png": "png"}
@@ -88,6 +90,25 @@ def decode(data: bytes, codec: str, *, threads: int) -> Picture:
         raise SourceError(f"the picture is {frame.width}x{frame.height}; at most {MAX_SIDE} px a side are read")
     rate = context.framerate or Fraction(0)
     return Picture(frame, context.sample_aspect_ratio or Fraction(0), Fraction(rate), said and said[:200])
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a frame hash's header says of an image."""
+
+    size: tuple[int, int]
+    """Width and height in px."""
+    sample_aspect: Fraction
+    """0 where the file does not say."""
+    bytes: int
+    """Of its planes."""
+
+
+def shape_of(path: Path) -> Shape:
+    """Of an image that was written before. Raises SourceError where it does not decode."""
+    found = decode(path.read_bytes(), codec_of(path.name), threads=1)
+    size = (found.frame.width, found.frame.height)
+    return Shape(size, found.sample_aspect, pixel_format(found.frame.format.name).frame_bytes(*size))
 
 
 def png_damage(data: bytes) -> str | None:
