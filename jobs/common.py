@@ -97,9 +97,11 @@ def take_shard(found: Sources, shard: str | None) -> Sources:
 
 
 def _absolute(uri: str) -> str:
-    """The same file for every process; the file's own name stays, should it be a link."""
+    """The same file for every process; the file's own name stays, should it be a link. A folder keeps its slash."""
     local = store.local_path(uri)
-    return str(local.parent.resolve() / local.name) if local is not None else uri
+    if local is None:
+        return uri
+    return f"{local.parent.resolve() / local.name}{'/' if uri.endswith('/') else ''}"
 
 
 def find_nets(spec: Spec) -> Mapping[str, NetInfo]:

@@ -113,7 +113,11 @@ class Source(Model):
     untagged_range: Literal["auto", "limited", "full"] = "auto"
     """Range of YUV that names none. ``auto``: limited, save for FFmpeg's yuvj formats. Gray and RGB are full."""
     rate: str | None = Field(default=None, pattern=r"^[1-9]\d{0,5}(/[1-9]\d{0,5})?$")
-    """Frame rate as ``18`` or ``24000/1001`` where the container's is wrong; pts stay as they are."""
+    """Frame rate as ``18`` or ``24000/1001`` where the container's is wrong; pts stay as they are. Of a folder of
+    images it is the film's; where neither it nor a header says one, 24 is taken and reported."""
+    transfer: Literal["display", "log", "linear"] = "display"
+    """What code values mean. ``display``: as they are shown, which is what nets know. ``log``: a film scan's printing
+    density, Cineon (10-bit black 95, white 685). ``linear``: light (EXR). Nets get both as they would be shown."""
     interlaced: Literal["refuse", "per_field"] = "refuse"
     """A frame of interlaced video is two pictures, line by line. ``refuse``: a net would take their comb for dirt.
     ``per_field``: all upper fields are restored as one film and all lower ones as another, then woven again."""
@@ -121,15 +125,21 @@ class Source(Model):
     """Pictures whose checksum or decoder says that they are damaged. ``flag``: go on with what FFmpeg makes of them;
     each is flagged ``damaged`` in its row."""
 
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _a_whole_rate_may_be_a_number(cls, rate: object) -> object:
+        return str(rate) if type(rate) is int else rate
+
 
 class Output(Model):
     """One deliverable."""
 
     name: str = Field(default="master", pattern=r"^[a-z][a-z0-9_-]{0,31}$")
     """Stands in the file name of the second deliverable and on."""
-    codec: Literal["ffv1", "prores", "dnxhr", "h264", "hevc", "av1"] = "ffv1"
+    codec: Literal["ffv1", "prores", "dnxhr", "h264", "hevc", "av1", "dpx", "tiff", "exr", "png"] = "ffv1"
     """``ffv1``: lossless, in Matroska. ``prores``: 422 HQ or 4444, ``dnxhr``: HQX or 444, for editing, in QuickTime.
-    ``h264``, ``hevc`` (10 bit), ``av1``: viewing copies, in MP4."""
+    ``h264``, ``hevc`` (10 bit), ``av1``: viewing copies, in MP4. ``dpx``, ``tiff``, ``exr`` (floats), ``png``: a folder
+    of numbered images, lossless, of gray and RGB."""
     pixel_format: str = Field(default="source", pattern=r"^[a-z0-9]{1,24}$")
     """FFmpeg's name, or ``source``: as the source has it (but for ffv1: the nearest that the codec holds)."""
     crf: int = Field(default=18, ge=0, le=63)

@@ -55,16 +55,20 @@ class PixelFormat:
     """FFmpeg's name, e.g. ``yuv422p10le``."""
     model: Literal["gray", "yuv", "rgb"]
     depth: int
-    """Bits a code value (8–16)."""
+    """Bits a code value (8–16; of floats 16 or 32)."""
     planes: tuple[PlaneLayout, ...]
     components: tuple[Component, ...]
     """Y · Y, Cb, Cr · R, G, B — in that order, whatever the order in memory."""
     alpha: Component | None = None
     """Carried, never restored."""
+    is_float: bool = False
+    """Whether samples are floats of ``depth`` bits (16 or 32), not whole numbers: black 0, white 1, any other value."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """``uint8`` up to 8 bits, else native-endian ``uint16``."""
+        """``uint8`` up to 8 bits, else native-endian ``uint16``; of floats ``float16`` or ``float32``."""
+        if self.is_float:
+            return np.dtype(np.float16 if self.depth == 16 else np.float32)
         return np.dtype(np.uint8 if self.depth <= 8 else np.uint16)
 
     def plane_shape(self, plane: int, width: int, height: int) -> tuple[int, ...]:
@@ -149,6 +153,27 @@ class OtherStream:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSequence:
+    """How the files of a folder of numbered images are called, one a frame."""
+
+    prefix: str
+    digits: int
+    """Least digits of a number; it is filled up with zeros to that."""
+    suffix: str
+    """What follows the number: ``.dpx``, ``_left.tif``."""
+    first: int
+    """Number in the name of frame 0."""
+    beside: tuple[str, ...] = ()
+    """Names of other files in the folder, which are not carried; the first few."""
+    header: str = ""
+    """What every file's DPX header must say alike, as ``name=value`` with spaces between; else empty."""
+
+    def file(self, frame: int) -> str:
+        """Name of a frame's file below the folder."""
+        return f"{self.prefix}{self.first + frame:0{self.digits}d}{self.suffix}"
+
+
+@dataclass(frozen=True, slots=True)
 class Reel:
     """What a source is, from its headers, within ``probe``'s bounds."""
 
@@ -179,6 +204,8 @@ class Reel:
     display_matrix: tuple[int, ...] | None = None
     """How the picture is turned or mirrored for display, 3×3 as ISO/IEC 14496-12 has it (16.16, last column 2.30);
     None: shown as it lies. Pictures are restored as they lie, and the tag is carried."""
+    sequence: ImageSequence | None = None
+    """Where the source is a folder of numbered images; its ``uri`` is the folder's, with a slash at the end."""
 
     @property
     def base_name(self) -> str:
@@ -215,7 +242,9 @@ class FrameIndex:
     rate: Fraction
     constant: bool
     """Every pts is the tick of ``start + n / rate`` to within one tick."""
-    found_by: Literal["table", "demux"]
+    found_by: Literal["table", "demux", "listing"]
+    version: NDArray[np.int64] | None = None
+    """Of a folder of images: (N,) 63 bits of a hash of each file's name, size and ETag or mtime; else None."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -235,8 +264,9 @@ class FrameIndex:
     def digest(self) -> Sha256:
         """sha256 over every entry: two sources with equal digests have the same packets at the same places."""
         h = hashlib.sha256(f"{self.time_base} {self.rate} {self.constant}".encode())
-        for a in (self.pts, self.key, self.position, self.size):
-            h.update(np.ascontiguousarray(a).tobytes())
+        for a in (self.pts, self.key, self.position, self.size, self.version):
+            if a is not None:
+                h.update(np.ascontiguousarray(a).tobytes())
         return h.hexdigest()
 
 

@@ -140,12 +140,15 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     began = time.perf_counter()
     reel = work.plan.reel
     local = _staged(work)
-    check_unchanged(reel)
+    whole = reel.sequence is None  # of a folder, every file that is read is checked by itself
+    if whole:
+        check_unchanged(reel)
     damage: dict[int, Finding] | None = {} if work.spec.source.damaged == "flag" else None
     frames = decode(
         reel, index, tile.read_first, tile.read_last, threads=threads(work.spec), local=local, damage=damage
     )
-    check_unchanged(reel)
+    if whole:
+        check_unchanged(reel)
     decoded = time.perf_counter()
     found = cuts.find(cuts.signature(frames))
     core = range(tile.first, tile.last)

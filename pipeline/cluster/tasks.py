@@ -29,7 +29,8 @@ def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[PlanSummary, 
     todo = [t for t in plan.tiles if t.number not in prepared.done]
     share = bytes_to_read(prepared.index, todo) / max(1, plan.reel.bytes) / nodes
     say = job.spec.cluster.stage
-    remote = store.local_path(plan.reel.uri) is None
+    # A tile of a folder of images reads its own files, and no other tile does: nothing to stage.
+    remote = store.local_path(plan.reel.uri) is None and plan.reel.sequence is None
     work = ReelWork(
         plan=steps.without_tiles(plan),
         out=job.out,

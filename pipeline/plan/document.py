@@ -11,6 +11,7 @@ from pipeline.errors import StorageError
 from pipeline.types import (
     Colour,
     Component,
+    ImageSequence,
     OtherStream,
     Override,
     PassPlan,
@@ -76,6 +77,7 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
                         "tags": tuple((k, v) for k, v in reel["tags"]),
                         "display_matrix": tuple(reel["display_matrix"]) if reel["display_matrix"] else None,
                         "format": _pixel_format(fmt),
+                        "sequence": _sequence(reel["sequence"]),
                     }
                 ),
                 "chain": tuple(PassPlan(**p) for p in data["chain"]),
@@ -90,6 +92,10 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
             where=where,
             todo="Delete the reel's folder below .work and run again",
         ) from None
+
+
+def _sequence(data: dict[str, Any] | None) -> ImageSequence | None:
+    return ImageSequence(**{**data, "beside": tuple(data["beside"])}) if data else None
 
 
 def _pixel_format(data: dict[str, Any]) -> PixelFormat:

@@ -26,6 +26,10 @@ _ENCODE_PX_S: Mapping[str, float] = {
     "h264": 9.2e6,
     "hevc": 3.6e6,
     "av1": 5.5e6,
+    "dpx": 100e6,
+    "tiff": 100e6,
+    "png": 5e6,
+    "exr": 10e6,
 }
 _OTHER_PX_S = 30e6
 _FFV1_SHARE = 0.6

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import datetime
 import errno
-import shutil
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,13 @@ from pipeline.errors import ScratchFullError, StorageError, VerifyError
 from pipeline.publish import layout, provenance, quarantine, recorded, reports
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
+from pipeline.publish.ready import others, ready
 from pipeline.publish.reports import Step
-from pipeline.reel import residual
-from pipeline.reel.assemble import Assembled, assemble
-from pipeline.spec import RESIDUAL, Deliver, Output
+from pipeline.reel.deliver import IMAGES
+from pipeline.spec import Deliver
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
-from pipeline.types import FrameIndex, NetInfo, Plan, Segment, Sha256, TileRecord
+from pipeline.types import FrameIndex, NetInfo, Plan, Sha256
 
 _ROWS_AT_ONCE = 8
 _SUMMARY_BYTES = 16 << 20
@@ -46,9 +44,9 @@ def finish(
 ) -> dict[str, Any]:
     """Assemble the deliverables of a reel whose tiles are all in the ledger, and publish them with their reports.
 
-    scratch: a local folder; it holds at most one deliverable, two segments and the reports at a time. threads: small
-    files that are fetched at once, beyond a few. overwrite: replace another plan's publication. nets: pass name →
-    weights, for their licences. code_sha256: over reelmend's source files. notify: told of progress.
+    scratch: a local folder; it holds at most one film, two segments, the images of one and the reports at a time.
+    threads: small files that are fetched at once, beyond a few. overwrite: replace another plan's publication. nets:
+    pass name → weights, for their licences. code_sha256: over reelmend's source files. notify: told of progress.
 
     Returns what ``report/reel.json`` says, with ``folder`` (URI) and ``already`` (a publication by this plan was there
     whole). Calling it again after any interruption goes on to the same end.
@@ -110,8 +108,8 @@ def _publish(
     ledger = Ledger(layout.work_dir(out, plan.reel.name))
     records = recorded.read(plan, ledger)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
-    path, held = _assemble(plan, index, ledger, records, outputs[0], folder, tell)
-    reports.write_hashes(plan, index, joined, outputs[0], path, folder)
+    first = ready(plan, index, ledger, records, outputs[0], folder, tell)
+    reports.write_hashes(plan, index, joined, outputs[0], first.path, folder)
 
     publication.begin(
         lambda: provenance.make(
@@ -121,7 +119,7 @@ def _publish(
             outputs,
             when=datetime.datetime.now(datetime.UTC),
             nets=nets,
-            not_carried=held.left_out,
+            not_carried=first.held.left_out,
             code_sha256=code_sha256,
         )
     )
@@ -129,71 +127,15 @@ def _publish(
         publication.put(name, folder / name)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
-        if n > 0:
-            path, held = _assemble(plan, index, ledger, records, output, folder, tell)
-        tell(f"upload {files[output.name]}", 0, 1)
-        digest = publication.put(files[output.name], path)
-        path.unlink()
-        tell(f"upload {files[output.name]}", 1, 1)
-        made.append(reports.Made(output.name, files[output.name], digest, held))
+        one = ready(plan, index, ledger, records, output, folder, tell) if n > 0 else first
+        made.append(reports.Made(output.name, files[output.name], one.put(publication, tell), one.held))
+    if any(o.codec in IMAGES for o in outputs):
+        beside = others(plan, index, folder)
+        if beside is not None:
+            made.append(reports.Made("others", beside.name, beside.put(publication, tell), beside.held))
     reports.write_summary(plan, records, joined, made, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
     publication.end()
-
-
-def _assemble(
-    plan: Plan,
-    index: FrameIndex,
-    ledger: Ledger,
-    records: Sequence[TileRecord],
-    output: Output,
-    folder: Path,
-    tell: Step,
-) -> tuple[Path, Assembled]:
-    """One deliverable, put together on scratch and checked."""
-    files = layout.deliverables(plan.reel.base_name, Deliver.model_validate(plan.spec["deliver"]).written)
-    segments = [next(s for s in r.segments if s.deliverable == output.name) for r in records]
-    _want_room(folder, segments)
-    path = folder / f"assembled{layout.suffix(output)}"
-    source = _segments(ledger, segments, folder, files[output.name], tell)
-    reel = residual.reel_of(plan.reel) if output == RESIDUAL else plan.reel
-    try:
-        return path, assemble(reel, index, plan.first, plan.last, output, source, path)
-    finally:
-        source.close()
-
-
-def _segments(
-    ledger: Ledger, segments: Sequence[Segment], folder: Path, file: str, tell: Step
-) -> Generator[Path, None, None]:
-    """The segments' local copies, in order: the next is fetched while one is read, and each is gone after use."""
-
-    def get(n: int) -> Path:
-        path = folder / f"segment-{n % 2}{Path(segments[n].name).suffix}"
-        ledger.fetch(segments[n].name, segments[n].sha256, path)
-        return path
-
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(get, 0)
-        for n in range(len(segments)):
-            path = ahead.result()
-            if n + 1 < len(segments):
-                ahead = pool.submit(get, n + 1)
-            yield path
-            path.unlink(missing_ok=True)
-            tell(f"assemble {file}", n + 1, len(segments))
-
-
-def _want_room(folder: Path, segments: Sequence[Segment]) -> None:
-    """Told before the first byte, not after the last hour."""
-    sizes = sorted(s.bytes for s in segments)
-    wanted, free = sum(sizes) + sum(sizes[-2:]), shutil.disk_usage(folder).free
-    if free < wanted:
-        raise ScratchFullError(
-            f"{wanted / 2**30:.2f} GiB are wanted to put the deliverable together, {free / 2**30:.2f} GiB are free",
-            where=str(folder),
-            todo="Free some, or name a larger folder as cluster.scratch",
-        )
 
 
 def _summary(plan: Plan, out: str, *, already: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.reel.deliver import SUFFIX
+from pipeline.reel.deliver import IMAGES, SUFFIX
 from pipeline.spec import Output
 from pipeline.storage.store import Stat, absolute, join
 from pipeline.types import Sha256
@@ -27,13 +27,17 @@ REPORTS = (FRAMES, SHOTS, TILES, SOURCE_MD5, OUTPUT_MD5)
 """What is published before the deliverables, in this order. The summary, which tells of these, follows them."""
 
 _WORK = ".work"
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 """Raised whenever an index comes out otherwise, so that an older one is not taken for it."""
 _QUARANTINE = "quarantine"
 _PLAN = re.compile(r"^plan-([0-9a-f]{64})\.json$")
 _TILE = re.compile(r"^(\d{6,})-(\d{7,})-(\d{7,})-([0-9a-f]{64})\.json$")
-_DELIVERABLE = re.compile(r"(\.[a-z][a-z0-9_-]{0,31})?(" + "|".join(map(re.escape, SUFFIX.values())) + ")")
-"""What follows a reel's base name in the name of a deliverable."""
+BESIDE = ".mka"
+"""Suffix of the file with what a film holds beside its pictures, where these are delivered as images."""
+_FILE = "|".join(map(re.escape, (*SUFFIX.values(), BESIDE)))
+_FOLDER = "|".join(map(re.escape, IMAGES.values()))
+_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+)")
+"""What follows a reel's base name in the name of a deliverable, or of an image of one."""
 _MARKS = (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5, SUMMARY)
 """A folder that holds one of these is a reel's."""
 
@@ -44,8 +48,8 @@ def reel_dir(out: str, reel: str) -> str:
 
 
 def published(out: str, reel: str, name: str) -> str:
-    """URI of one published file of a reel, by its name as the manifest has it."""
-    return join(out, *reel.split("/"), *name.split("/"))
+    """URI of one published file of a reel, by its name as the manifest has it; a folder's keeps its slash."""
+    return join(out, *reel.split("/"), *name.split("/")) + ("/" if name.endswith("/") else "")
 
 
 def work_dir(out: str, reel: str) -> str:
@@ -81,13 +85,23 @@ def quarantine(out: str, reel: str) -> str:
 
 
 def suffix(output: Output) -> str:
-    """Suffix of a deliverable's file, with its dot."""
-    return SUFFIX[output.codec]
+    """Suffix of a deliverable's segments, with its dot; of images a tar."""
+    return ".tar" if output.codec in IMAGES else SUFFIX[output.codec]
 
 
 def deliverables(base: str, outputs: Sequence[Output]) -> dict[str, str]:
-    """Deliverable → file name below the reel's folder: ``<base>.mkv``, then ``<base>.<deliverable>.mp4``…"""
-    return {o.name: f"{base}{suffix(o)}" if n == 0 else f"{base}.{o.name}{suffix(o)}" for n, o in enumerate(outputs)}
+    """Deliverable → its name below the reel's folder: ``<base>.mkv``, then ``<base>.<deliverable>.mp4``…; of numbered
+    images that of their folder, with a slash at the end: ``<base>.dpx/``."""
+    names = {}
+    for n, o in enumerate(outputs):
+        end = f"{IMAGES[o.codec]}/" if o.codec in IMAGES else SUFFIX[o.codec]
+        names[o.name] = f"{base}{end}" if n == 0 else f"{base}.{o.name}{end}"
+    return names
+
+
+def beside(base: str) -> str:
+    """Name of the file with the sound and all else that numbered images cannot hold."""
+    return f"{base}{BESIDE}"
 
 
 def below(folder: str, files: Iterable[Stat]) -> list[tuple[str, Stat]]:

@@ -21,7 +21,7 @@ from pipeline.plan.document import plain
 from pipeline.publish import layout
 from pipeline.publish.documents import as_json, iso, moment, read_object
 from pipeline.reel import residual
-from pipeline.reel.deliver import deliver_format
+from pipeline.reel.deliver import IMAGES, deliver_format
 from pipeline.spec import RESIDUAL, Output
 from pipeline.types import ENGINE_VERSION, FrameIndex, NetInfo, Plan, Sha256, TileRecord
 
@@ -130,6 +130,10 @@ def _pixel_format(plan: Plan, output: Output) -> str:
     return deliver_format(plan.reel.format, output, width=plan.reel.width, height=plan.reel.height).name
 
 
+def _format_name(output: Output) -> str:
+    return f"{output.codec} images" if output.codec in IMAGES else f"{output.codec} in {layout.suffix(output)[1:]}"
+
+
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
@@ -200,8 +204,8 @@ def _objects(plan: Plan, outputs: Sequence[Output]) -> list[dict[str, Any]]:
         *(
             {
                 "objectIdentifier": {"objectIdentifierType": "file", "objectIdentifierValue": files[o.name]},
-                "objectCategory": "file",
-                "objectCharacteristics": {"format": {"formatName": f"{o.codec} in {layout.suffix(o)[1:]}"}},
+                "objectCategory": "representation" if files[o.name].endswith("/") else "file",
+                "objectCharacteristics": {"format": {"formatName": _format_name(o)}},
                 "relationship": {
                     "relationshipType": "derivation",
                     "relationshipSubType": "has source",

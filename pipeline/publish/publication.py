@@ -7,7 +7,8 @@ the same names, and a run of another plan stops, or takes over when it was told 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 
 from pipeline.errors import PublishedError, VerifyError
@@ -89,6 +90,17 @@ class Publication:
         Raises WholeAlready where another run of this plan has meanwhile published everything.
         """
         self._check_turn()
+        self._put[name] = self._copy(name, local)
+        return self._put[name][0]
+
+    def put_all(self, files: Mapping[str, Path], pool: Executor) -> dict[str, Sha256]:
+        """As ``put``, of many small files at once: of the images of a tile."""
+        self._check_turn()
+        done = list(pool.map(self._copy, files, files.values()))
+        self._put |= dict(zip(files, done, strict=True))
+        return {name: digest for name, (digest, _, _) in zip(files, done, strict=True)}
+
+    def _copy(self, name: str, local: Path) -> tuple[Sha256, int, str]:
         size, uri = local.stat().st_size, self._uri(name)
         with local.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -97,8 +109,7 @@ class Publication:
         if stat.bytes != size:
             self._check_turn()
             raise VerifyError(f"{stat.bytes} bytes arrived of {size}", where=uri, todo="Run the job again")
-        self._put[name] = (digest, size, stat.version)
-        return digest
+        return digest, size, stat.version
 
     def end(self) -> dict[str, Sha256]:
         """Check that all of it stands, remove what is no part of it, and write the manifest; gives what it says."""

@@ -16,8 +16,9 @@ from pipeline.publish.documents import as_json
 from pipeline.publish.recorded import check_rows
 from pipeline.reel import framemd5
 from pipeline.reel.assemble import Assembled
-from pipeline.reel.deliver import output_pts
+from pipeline.reel.deliver import IMAGES, output_pts
 from pipeline.reel.formats import pixel_format
+from pipeline.reel.picture import shape_of
 from pipeline.reel.probe import check_unchanged
 from pipeline.reel.source import open_source
 from pipeline.spec import Output
@@ -164,15 +165,34 @@ def write_hashes(
 ) -> None:
     """``source.framemd5`` and ``output.framemd5``: the lines that FFmpeg's own framemd5 gives for these files.
 
-    ``deliverable``: the first one, assembled. Of an excerpt, the source's lines are those of its frames.
+    ``deliverable``: the first one, assembled; of images its first image. Of an excerpt, the source's lines are those of
+    its frames.
     """
     source_pts = index.pts[plan.first : plan.last].tolist()
-    source = _hashes(plan.reel.uri, index, (index.time_base, source_pts), joined.source_md5, stream=plan.reel.stream)
+    times = (index.time_base, source_pts)
+    if plan.reel.sequence is not None:
+        source = _hashes_of_images(plan, joined.source_md5)
+    else:
+        source = _hashes(plan.reel.uri, index, times, joined.source_md5, stream=plan.reel.stream)
     check_unchanged(plan.reel)
     base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
-    made = _hashes(str(deliverable), index, (base, pts.tolist()), joined.output_md5, stream=None)
+    if output.codec in IMAGES:
+        # The first of them: as FFmpeg's ``image2`` reads the folder, numbered from 0.
+        about = shape_of(deliverable)
+        made = framemd5.of_constant_rate(index.rate, about.size, about.sample_aspect, about.bytes, joined.output_md5)
+    else:
+        made = _hashes(str(deliverable), index, (base, pts.tolist()), joined.output_md5, stream=None)
     for name, film in ((layout.SOURCE_MD5, source), (layout.OUTPUT_MD5, made)):
         (folder / name).write_text(framemd5.framemd5_text(film), encoding="ascii")
+
+
+def _hashes_of_images(plan: Plan, md5s: Sequence[Md5]) -> framemd5.FrameHashes:
+    """As FFmpeg's ``image2`` reads the folder, at the reel's rate: numbered from 0."""
+    reel = plan.reel
+    size = (reel.width, reel.height)
+    return framemd5.of_constant_rate(
+        reel.rate, size, reel.sample_aspect, reel.format.frame_bytes(*size), md5s, start=plan.first
+    )
 
 
 def _hashes(

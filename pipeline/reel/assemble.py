@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -82,40 +83,84 @@ def assemble(
     """
     logs.install()
     check_unchanged(reel)
-    container = CONTAINER[output.codec]
     with writing(path), Joined(segments, reel, output) as joined:
-        with open_source(reel.uri, local=local, stream=reel.stream) as source:
-            carried, left_out = carry.choose(reel, source.container, joined.template, container, whole=first == 0)
-        # Opened anew, because choosing has read the start of it.
-        with open_source(reel.uri, local=local, stream=reel.stream) as source:
-            mux = _Mux(reel, index, first, last, output, source.container)
-            try:
-                with writing(path):
-                    mux.write(joined, carried, path)
-            except ReadingError as error:
-                # The source's fault, not the deliverable's: ``open_source`` knows what to say.
-                raise error.cause from None
-        check_unchanged(reel)
-        if mux.edits:
-            matroska.edit_tracks(path, mux.edits)
-        check(path, mux.traces)
-        left_out += _lost_tags(path, mux.tags)
-        left_out += [
-            f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
-            for place, count in mux.moved.items()
-        ]
-        streams = [
-            CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
-            for c in carried
-            if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
-        ]
-        return Assembled(last - first, path.stat().st_size, tuple(streams), tuple(left_out))
+        made = _assembled(reel, index, (first, last), output, joined, path, local)
+    assert made is not None  # there are pictures
+    return made
+
+
+def assemble_others(
+    reel: Reel, index: FrameIndex, first: int, last: int, path: Path, *, local: Path | None = None
+) -> Assembled | None:
+    """As ``assemble`` into Matroska, without the picture; None where the source has nothing else to carry.
+
+    For deliverables of images, which hold nothing but pictures. Times are the source's.
+    """
+    if not reel.others:
+        return None
+    logs.install()
+    check_unchanged(reel)
+    return _assembled(reel, index, (first, last), Output(), None, path, local)
+
+
+def _assembled(
+    reel: Reel,
+    index: FrameIndex,
+    span: tuple[int, int],
+    output: Output,
+    joined: Joined | None,
+    path: Path,
+    local: Path | None,
+) -> Assembled | None:
+    first, last = span
+    template = joined.template if joined is not None else None
+    with _opened(reel, local) as source:
+        carried, left_out = carry.choose(reel, source, template, CONTAINER[output.codec], whole=first == 0)
+    if joined is None and not carried:
+        return None
+    # Opened anew, because choosing has read the start of it.
+    with _opened(reel, local) as source:
+        mux = _Mux(reel, index, first, last, output, source)
+        try:
+            with writing(path):
+                mux.write(joined, carried, path)
+        except ReadingError as error:
+            # The source's fault, not the deliverable's: ``open_source`` knows what to say.
+            raise error.cause from None
+    check_unchanged(reel)
+    if mux.edits:
+        matroska.edit_tracks(path, mux.edits)
+    check(path, mux.traces)
+    left_out += _lost_tags(path, mux.tags)
+    left_out += [
+        f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
+        for place, count in mux.moved.items()
+    ]
+    streams = [
+        CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
+        for c in carried
+        if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
+    ]
+    frames = last - first if joined is not None else 0
+    return Assembled(frames, path.stat().st_size, tuple(streams), tuple(left_out))
+
+
+@contextmanager
+def _opened(reel: Reel, local: Path | None) -> Iterator[InputContainer | None]:
+    """The source's container; a folder of images has none."""
+    if reel.sequence is not None:
+        yield None
+        return
+    with open_source(reel.uri, local=local, stream=reel.stream) as source:
+        yield source.container
 
 
 class _Mux:
     """One deliverable being written."""
 
-    def __init__(self, reel: Reel, index: FrameIndex, first: int, last: int, output: Output, source: InputContainer):
+    def __init__(
+        self, reel: Reel, index: FrameIndex, first: int, last: int, output: Output, source: InputContainer | None
+    ):
         self._reel, self._output, self._source = reel, output, source
         self._first, self._last = first, last
         self._base, self._ticks = output_pts(index, reel, first, last, output)
@@ -134,19 +179,19 @@ class _Mux:
         """Stream of the source → how many of its packets went back in time."""
         self._last_dts: dict[int, int] = {}
 
-    def write(self, joined: Joined, carried: Sequence[carry.Carried], path: Path) -> None:
+    def write(self, joined: Joined | None, carried: Sequence[carry.Carried], path: Path) -> None:
         """Write the file, picture and other streams interleaved by time."""
         with av.open(str(path), "w", CONTAINER[self._output.codec], container_options=self._options(carried)) as out:
-            picture = self._picture(out, joined.template)
+            picture = self._picture(out, joined.template) if joined is not None else None
             streams = {c.index: self._other(out, c) for c in carried}
             out.metadata.update(self.tags)
             out.set_chapters(self._chapters())
             out.start_encoding()
-            if picture.time_base != self._base:
+            if picture is not None and picture.time_base != self._base:
                 raise VerifyError(f"the muxer counts in {picture.time_base} s, expected {self._base}", where=str(path))
             others = carry.pieces(self._reel.uri, self._source, carried, self._span)
             waiting = next(others, None)
-            for packet, time in self._pictures(joined, picture):
+            for packet, time in self._pictures(joined, picture) if joined is not None else ():
                 while waiting is not None and waiting.start - self._shift <= time:
                     self._put(out, streams[waiting.carried.index], waiting)
                     waiting = next(others, None)
@@ -161,7 +206,7 @@ class _Mux:
         if self._output.codec == "ffv1":
             return options
         # Edit lists, which hold the start of every track, count in this: so that none is rounded.
-        rates = [self._source.streams[c.index].codec_context for c in carried]
+        rates = [self._source.streams[c.index].codec_context for c in carried if self._source is not None]
         scale = self._base.denominator
         for rate in (getattr(c, "sample_rate", None) for c in rates):
             if rate and math.lcm(scale, rate) <= _MOST_TIMESCALE:
@@ -172,7 +217,7 @@ class _Mux:
         return options
 
     def _picture(self, out: OutputContainer, template: Stream) -> Any:
-        reel, source = self._reel, self._source.streams[self._reel.stream]
+        reel = self._reel
         stream: Any = out.add_stream_from_template(template, opaque=True)
         stream.time_base = self._base
         stream.codec_context.framerate = self._rate or Fraction(0)
@@ -181,8 +226,10 @@ class _Mux:
             stream.codec_context.codec_tag = "hvc1"
         if reel.sample_aspect > 0:
             stream.codec_context.sample_aspect_ratio = reel.sample_aspect
-        stream.metadata.update(carry.useful_tags(source.metadata))
-        stream.disposition = source.disposition & ~Disposition.attached_pic
+        if self._source is not None:
+            source = self._source.streams[reel.stream]
+            stream.metadata.update(carry.useful_tags(source.metadata))
+            stream.disposition = source.disposition & ~Disposition.attached_pic
         timecode = timecode_at(reel.timecode, self._first, reel.rate)
         if timecode is not None:
             stream.metadata["timecode"] = timecode
@@ -194,6 +241,7 @@ class _Mux:
         return stream
 
     def _other(self, out: OutputContainer, one: carry.Carried) -> Stream:
+        assert self._source is not None  # nothing is carried from a folder
         source = self._source.streams[one.index]
         stream = carry.add(out, source, one)
         self.place[one.index] = stream.index
@@ -209,7 +257,7 @@ class _Mux:
         """The chapters that lie in the span, cut to it."""
         begin, end = self._span
         kept = []
-        for chapter in self._source.chapters():
+        for chapter in self._source.chapters() if self._source is not None else ():
             tick = chapter["time_base"] or Fraction(1)
             start, stop = chapter["start"] * tick, max(chapter["end"], chapter["start"]) * tick
             if (end is not None and start >= end) or (begin is not None and stop <= begin):

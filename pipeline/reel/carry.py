@@ -68,13 +68,17 @@ def useful_tags(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def choose(
-    reel: Reel, source: InputContainer, picture: Stream, container: str, *, whole: bool
+    reel: Reel, source: InputContainer | None, picture: Stream | None, container: str, *, whole: bool
 ) -> tuple[list[Carried], list[str]]:
     """The other streams that a container can carry, in the source's order but attachments last; sentences on the rest.
 
-    ``picture`` is the stream of a segment. Whether a container takes a stream is tried out: its header is written with
-    that stream, in memory. ``whole``: the deliverable begins where the source does.
+    ``picture`` is the stream of a segment, None where no picture goes along. Whether a container takes a stream is
+    tried out: its header is written with that stream, in memory. ``whole``: the deliverable begins where the source
+    does. A folder of images has no container: ``source`` is None then.
     """
+    if source is None:
+        beside = reel.sequence.beside if reel.sequence is not None else ()
+        return [], [f"The file {name} beside the images is no frame of the film and is not carried" for name in beside]
     carried, left_out = [], []
     run_ups = _run_ups(source) if whole else {}
     chapters = bool(source.chapters())
@@ -131,7 +135,7 @@ def _is_attached(stream: Stream) -> bool:
     return stream.type == "attachment" or bool(stream.disposition & Disposition.attached_pic)
 
 
-def _try(picture: Stream, stream: Stream, attempt: Carried, container: str) -> tuple[str | None, bool]:
+def _try(picture: Stream | None, stream: Stream, attempt: Carried, container: str) -> tuple[str | None, bool]:
     """Write a header with this stream into memory.
 
     Returns why that is refused, None where it is not; and whether Matroska's header then names a run-up of the codec.
@@ -145,7 +149,8 @@ def _try(picture: Stream, stream: Stream, attempt: Carried, container: str) -> t
     with logs.errors() as told:
         try:
             with av.open(file, "w", container, container_options=options) as trial:
-                trial.add_stream_from_template(picture, opaque=True)
+                if picture is not None:
+                    trial.add_stream_from_template(picture, opaque=True)
                 add(trial, stream, attempt)
                 trial.start_encoding()
         except (av.FFmpegError, ValueError) as error:
@@ -218,12 +223,14 @@ class Piece:
     """Seconds."""
 
 
-def pieces(uri: str, source: InputContainer, carried: Sequence[Carried], span: Span) -> Iterator[Piece]:
+def pieces(uri: str, source: InputContainer | None, carried: Sequence[Carried], span: Span) -> Iterator[Piece]:
     """The packets of these streams in the order in which the source holds them, one in memory at a time.
 
     Of an excerpt, those that sound within it, and the subtitles that begin in it. Raises SourceError where a packet has
     no time.
     """
+    if source is None:
+        return
     by_index = {c.index: c for c in carried if source.streams[c.index].type != "attachment"}
     if not by_index:
         return

@@ -145,6 +145,20 @@ def _graph(source: PixelFormat, target: PixelFormat, colour: Colour, width: int,
     return graph
 
 
+def image_planes(planes: Sequence[NDArray[Any]], a: PixelFormat, b: PixelFormat) -> Planes:
+    """One frame's planes of gray or RGB format ``a`` in ``b``: the same code values, or, where ``b`` has 16 bits and
+    ``a`` fewer, each stretched to the nearest of the same share of full scale, from which it can be told again."""
+    if a.depth == b.depth:
+        return regroup(planes, a, b)
+    top, wide = (1 << a.depth) - 1, (1 << b.depth) - 1
+    table = ((np.arange(top + 1, dtype=np.uint64) * wide + top // 2) // top).astype(b.dtype)
+    height, width = planes[0].shape[:2]
+    out = [np.zeros(b.plane_shape(i, width, height), b.dtype) for i in range(len(b.planes))]
+    for from_, to in zip(_parts(a), _parts(b), strict=True):
+        _sample(out[to.plane], b, to)[...] = table[_sample(planes[from_.plane], a, from_) >> from_.shift]
+    return tuple(out)
+
+
 def regroup(planes: Sequence[NDArray[Any]], a: PixelFormat, b: PixelFormat) -> Planes:
     """One frame's planes of format ``a`` as planes of ``b``, which holds the same code values (``same_samples``).
 

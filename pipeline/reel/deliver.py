@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from types import MappingProxyType
@@ -30,6 +31,9 @@ SUFFIX: Mapping[str, str] = MappingProxyType(
     {codec: {"matroska": ".mkv", "mov": ".mov", "mp4": ".mp4"}[muxer] for codec, muxer in CONTAINER.items()}
 )
 """Codec of the spec → suffix of the deliverable and of its segments."""
+
+IMAGES: Mapping[str, str] = MappingProxyType({"dpx": ".dpx", "tiff": ".tif", "exr": ".exr", "png": ".png"})
+"""Codecs of the spec whose deliverable is a folder of numbered images → suffix of such a file, and of the folder."""
 
 MATROSKA_TICK = Fraction(1, 1000)
 """The only time base that FFmpeg's Matroska muxer writes."""
@@ -58,6 +62,7 @@ _LEAST_SIZE = {"hevc": (16, 16), "av1": (4, 4), "dnxhr": (256, 120)}
 """Width and height in px below which an encoder refuses a picture, or (x265) has been seen to spoil its memory."""
 _HOLDS_ODD_CHROMA = frozenset(("av1",))
 """Codecs whose encoder takes subsampled chroma of an odd width or height as it is."""
+_WIDE = 16
 # These go in, but come out as gbrp16le and gbrap16le.
 _FFV1_TAKES_ONLY = frozenset(("rgb48le", "rgba64le"))
 
@@ -91,6 +96,8 @@ def deliver_format(
     """
     check_asked(output)
     asked = None if output.pixel_format == "source" else output.pixel_format
+    if output.codec in IMAGES:
+        return _image_format(source, output.codec, asked)
     if output.codec == "ffv1":
         return _ffv1_format(source, asked)
     least = _LEAST_SIZE.get(output.codec, (1, 1))
@@ -116,6 +123,11 @@ def check_asked(output: Output) -> None:
             what = f"FFV1 holds no pixel format {asked!r}; leave `source`, which keeps every code value"
             raise ConfigError(what, where=where)
         return
+    if output.codec in IMAGES:
+        held = sorted(f.name for f in _image_formats(output.codec))
+        if asked not in held:
+            raise ConfigError(f"{output.codec} is not written as {asked}; it can be {', '.join(held)}", where=where)
+        return
     known = set(_LOSSY[output.codec].values()) | ({_PRORES_ALPHA} if output.codec == "prores" else set())
     if asked not in known:
         what = f"{output.codec} is not written as {asked}; it can be {', '.join(sorted(known))}"
@@ -135,6 +147,38 @@ def _ffv1_format(source: PixelFormat, asked: str | None) -> PixelFormat:
         return by_name[source.name]
     # Equal planes first: then not even their order in memory changes, and neither does FFmpeg's frame hash.
     return next((f for f in same if f.planes == source.planes), same[0])
+
+
+def _image_format(source: PixelFormat, codec: str, asked: str | None) -> PixelFormat:
+    """The source's own code values in other planes; or in 16 bits, where the codec has no such depth."""
+    known = [f for f in _image_formats(codec) if asked in (None, f.name)]
+    wider = replace(source, depth=_WIDE)
+    for like in (source, wider) if source.depth <= _WIDE and not source.is_float else (source,):
+        same = [f for f in known if f.model == source.model and same_samples(like, f)]
+        if same:
+            # The source's own, as decoders name it; but DPX is high byte first by custom, and they name that the same.
+            names = [source.name.replace("le", "be")] * (codec == "dpx" and source.name.startswith("gbrp1"))
+            by_name = {f.name: f for f in same}
+            return next((by_name[n] for n in (*names, source.name) if n in by_name), same[0])
+    raise SourceError(
+        f"{codec} does not hold the values of {source.name}{f' as {asked}' if asked else ''} unchanged",
+        todo="Deliver it as ffv1 or prores, or as images that hold it"
+        + (" (exr)" if source.is_float else " (dpx, tiff, png hold gray and RGB of whole numbers, exr of floats)"),
+    )
+
+
+@lru_cache(maxsize=8)
+def _image_formats(codec: str) -> tuple[PixelFormat, ...]:
+    """What FFmpeg's encoder of such images takes, of gray and RGB; 24-bit TIFF of YUV is none that archives keep."""
+    found = []
+    for f in av.Codec(codec, "w").video_formats or ():
+        try:
+            fmt = pixel_format(f.name)
+        except SourceError:
+            continue
+        if fmt.model != "yuv":
+            found.append(fmt)
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)
@@ -161,7 +205,11 @@ def chroma_shift(fmt: PixelFormat) -> tuple[int, int]:
 
 def same_samples(a: PixelFormat, b: PixelFormat) -> bool:
     """Whether the two formats hold the same code values, in whatever planes, order and byte order."""
-    return (a.model, a.depth, a.alpha is None, chroma_shift(a)) == (b.model, b.depth, b.alpha is None, chroma_shift(b))
+    return _samples(a) == _samples(b)
+
+
+def _samples(fmt: PixelFormat) -> tuple[object, ...]:
+    return fmt.model, fmt.depth, fmt.is_float, fmt.alpha is None, chroma_shift(fmt)
 
 
 def _nearest(source: PixelFormat, codec: str) -> str:
@@ -197,6 +245,14 @@ def output_pts(
     """
     if not 0 <= first < last <= len(index):
         raise ValueError(f"frames {first}:{last} are not inside the reel's {len(index)}")
+    if output.codec in IMAGES:
+        if not index.constant:
+            raise SourceError(
+                f"its frames have times of their own, which numbered images ({output.codec}) cannot hold",
+                where=reel.uri,
+                todo="Deliver it as ffv1",
+            )
+        return 1 / index.rate, np.arange(last - first, dtype=np.int64)
     shift = time_shift(index, first, output)
     base = MATROSKA_TICK if output.codec == "ffv1" else _mov_time_base(index, shift)
     if base == index.time_base and not shift:

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from pipeline.errors import SourceError, VerifyError
 from pipeline.reel import logs
 from pipeline.reel.convert import Converter, Planes, tags
-from pipeline.reel.deliver import CONTAINER, chroma_shift, deliver_format, encoder
+from pipeline.reel.deliver import CONTAINER, IMAGES, chroma_shift, deliver_format, encoder
 from pipeline.reel.formats import frame_of, hash_planes, pixel_format, planes_of
+from pipeline.reel.image_writing import check_images, encode_images
 from pipeline.reel.joined import REORDER
 from pipeline.reel.writing import CONTAINER_OPTIONS, writing
 from pipeline.spec import Output
@@ -51,7 +52,8 @@ _FIELD_ORDERS = ("progressive", "tt", "bb", "tb", "bt")
 
 
 def encode_segment(frames: Iterable[Frames], reel: Reel, output: Output, path: Path, *, threads: int) -> list[Md5]:
-    """Write these consecutive frames as one file, decode it again, and give the MD5 of every decoded frame.
+    """Write these consecutive frames as one file, decode it again, and give the MD5 of every decoded frame. Of images:
+    ``encode_images``.
 
     ``frames`` is taken once, a batch at a time. The file's own times count frames from 0 at the reel's rate;
     ``assemble`` gives them their real ones. ``threads`` speeds FFV1 and DNxHR up and changes no byte; x264 and x265
@@ -63,6 +65,8 @@ def encode_segment(frames: Iterable[Frames], reel: Reel, output: Output, path: P
     original. Raises VerifyError naming the reel's frame, SourceError where the codec refuses the picture,
     ScratchFullError where the disk is full.
     """
+    if output.codec in IMAGES:
+        return encode_images(frames, reel, output, path)
     logs.install()
     target = deliver_format(reel.format, output, width=reel.width, height=reel.height)
     convert = Converter(reel.format, target, reel.colour, reel.width, reel.height)
@@ -98,6 +102,9 @@ def check_encodable(reel: Reel, outputs: Iterable[Output]) -> None:
     """
     for output in outputs:
         try:
+            if output.codec in IMAGES:
+                check_images(reel, output)
+                continue
             target = deliver_format(reel.format, output, width=reel.width, height=reel.height)
             with av.open(io.BytesIO(), "w", CONTAINER[output.codec]) as container:
                 _encoder(container, reel, output, target, threads=1)

@@ -15,8 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline.errors import SourceError, VerifyError
+from pipeline.reel import images, sequence
 from pipeline.reel.formats import hash_planes, pixel_format, planes_of
 from pipeline.reel.source import open_source
+from pipeline.spec import Source
 from pipeline.types import Md5
 
 _MOST_BYTES = 1 << 30
@@ -128,6 +130,13 @@ def parse(text: str, *, where: str = "framemd5") -> FrameHashes:
     return FrameHashes(base, width, height, aspect, max(sizes, default=0), tuple(pts), tuple(durations), tuple(md5s))
 
 
+def _of_images(uri: str, threads: int) -> Iterator[tuple[int, Md5]]:
+    reel = sequence.probe(uri, "", Source())
+    index = sequence.build(reel)
+    for number, planes in images.frames(reel, index, 0, len(index), threads=threads):
+        yield number, hash_planes(planes, reel.format)
+
+
 def decoded_hashes(uri: str, threads: int = 1, *, local: Path | None = None) -> Iterator[tuple[int, Md5]]:
     """Decode a film and give ``(pts, MD5)`` of every frame in order; ``pts`` in ticks of its own time base.
 
@@ -135,6 +144,9 @@ def decoded_hashes(uri: str, threads: int = 1, *, local: Path | None = None) -> 
     where it cannot be decoded, or a frame has no time or another pixel format. A damaged FFV1 slice decodes to wrong
     pixels without an error: the hashes are what tells.
     """
+    if sequence.is_sequence(uri):
+        yield from _of_images(uri, threads)
+        return
     with open_source(uri, local=local) as source:
         context = source.stream.codec_context
         context.thread_type, context.thread_count = "SLICE", threads

@@ -14,7 +14,7 @@ import numpy as np
 from av.stream import Discard
 
 from pipeline.errors import SourceError
-from pipeline.reel import logs, rates, whole
+from pipeline.reel import logs, rates, sequence, whole
 from pipeline.reel.probe import header_rates
 from pipeline.reel.source import TRY_OTHER_COPY, Source, demuxing, open_source
 from pipeline.types import FrameIndex, Reel
@@ -45,6 +45,8 @@ def build(reel: Reel) -> FrameIndex:
     Raises SourceError, with the frame where there is one, for a film that is cut short, has no frames, missing or
     repeated presentation times, or more than MAX_FRAMES frames.
     """
+    if reel.sequence is not None:
+        return sequence.build(reel)
     with open_source(reel.uri, stream=reel.stream) as source:
         if source.size != reel.bytes:
             raise SourceError(

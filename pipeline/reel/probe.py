@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from pipeline import spec
 from pipeline.errors import MissingError, SourceError
-from pipeline.reel import colour, display, logs, rates, whole
+from pipeline.reel import colour, display, logs, rates, sequence, whole
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_EXTRADATA, MAX_SIDE, TRY_OTHER_COPY, Source, open_source
 from pipeline.storage import store
@@ -35,6 +35,8 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
     ``name`` becomes the reel's name. ``say`` fills in what the source does not say. Raises SourceError where there is
     no picture that can be restored exactly, StorageError where the store says no.
     """
+    if sequence.is_sequence(uri):
+        return sequence.probe(uri, name, say)
     try:
         about = store.stat(uri)
     except MissingError as error:
@@ -79,7 +81,9 @@ def _identity(about: store.Stat) -> str:
 
 def check_unchanged(reel: Reel) -> None:
     """Raises SourceError where the source is no longer the file that was probed: half of two films is neither."""
-    if _identity(store.stat(reel.uri)) != reel.source_id:
+    if reel.sequence is not None:
+        sequence.check_unchanged(reel)
+    elif _identity(store.stat(reel.uri)) != reel.source_id:
         raise SourceError(
             "the file changed since it was probed",
             where=reel.uri,

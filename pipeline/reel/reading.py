@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
-from pipeline.reel import ffv1, logs
+from pipeline.reel import ffv1, images, logs
 from pipeline.reel.damage import Finding
 from pipeline.reel.damage import error as error_of
 from pipeline.reel.formats import planes_of
@@ -53,6 +53,9 @@ def frames(
         raise ValueError(f"frames {first}:{last} are not inside 0:{len(index)}")
     if threads < 1:
         raise ValueError(f"threads must be 1 or more, got {threads}")
+    if reel.sequence is not None:
+        yield from images.frames(reel, index, first, last, threads=threads, damage=damage)
+        return
     keys = np.flatnonzero(index.key)
     depth = _reorder_depth(index)
     number, tries = first, 0

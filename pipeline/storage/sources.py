@@ -15,6 +15,7 @@ from fsspec.utils import glob_translate
 from pipeline.errors import CallError, StorageError
 from pipeline.storage import store
 from pipeline.storage.filesystems import Place, place
+from pipeline.storage.numbered import is_image, is_numbered
 
 FILM_SUFFIXES = frozenset({
     ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".gxf", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4",
@@ -38,6 +39,8 @@ class _Found:
     """The folder that the source named, in the same form: names are told from there, whatever lies in it today."""
     published: str | None = None
     """The folder of an earlier publication that it was found in."""
+    folder: bool = False
+    """A folder of numbered images, which are one film; its URI ends with a slash."""
 
 
 def expand(
@@ -47,13 +50,15 @@ def expand(
 
     A source is a file (taken whatever its suffix, and also where it is not there: that is told later, for that reel
     alone), a folder (every film below it, hidden ones left out) or a pattern (``*``, ``?``, ``[…]``, ``**``; a folder
-    that it fits stands for the films below). A name that exists is never a pattern. What lies below ``out`` is left
+    that it fits stands for the films below). A name that exists is never a pattern. A folder right in which numbered
+    images lie (``numbered.is_numbered``), and no film file, is itself a film, whose URI ends with a slash; images
+    cannot be named one by one. What lies below ``out`` is left
     out, so that a folder which also holds the output gives its own films only; so is what an earlier run published
     elsewhere, which ``tell`` is told in one line.
 
-    A reel's name is its path below the common folder of the sources, without suffix. CallError, before any work, where
-    two names are one, one would lie inside the other's folder, a name cannot be one, or the output would be written
-    over a source; StorageError where a folder or pattern cannot be listed.
+    A reel's name is its path below the common folder of the sources, without suffix (a folder's: whole). CallError,
+    before any work, where two names are one, one would lie inside the other's folder, a name cannot be one, or the
+    output would be written over a source; StorageError where a folder or pattern cannot be listed.
     """
     if not sources:
         raise CallError("no source was named", todo="Name a file, a folder or a pattern")
@@ -100,6 +105,7 @@ def _expand(source: Place) -> list[_Found]:
     plain = [_found(store.absolute(source.uri), _parts(source)[:-1])]
     try:
         if not named_folder and store.exists(source.uri):
+            _refuse_image(source.uri)
             return plain
         films = _films_below(source.uri, _parts(source))
     except StorageError as error:
@@ -113,8 +119,37 @@ def _expand(source: Place) -> list[_Found]:
 
 
 def _films_below(uri: str, anchor: tuple[str, ...]) -> list[_Found]:
-    found = _told_apart([_found(s.uri, anchor) for s in store.list_files(uri)])
-    return [f for f in found if _is_film(f.parts[-1]) and not _hidden(f.parts[len(anchor) :])]
+    found = _told_apart(_gathered(uri, anchor))
+    return [f for f in found if (f.folder or _is_film(f.parts[-1])) and not _hidden(f.parts[len(anchor) :])]
+
+
+def _gathered(uri: str, anchor: tuple[str, ...]) -> list[_Found]:
+    """A whole listing, with one entry in place of all the images of a folder."""
+    found: list[_Found] = []
+    of_images: dict[str, None] = {}
+    of_films: set[str] = set()
+    for file in store.list_files(uri):
+        folder, _, name = file.uri.rpartition("/")
+        if is_numbered(name):
+            of_images[folder] = None
+            continue
+        if _is_film(name) and not name.startswith("."):
+            of_films.add(folder)
+        found.append(_found(file.uri, anchor))
+    for folder in of_images:
+        if folder not in of_films:
+            one = _found(folder, anchor)
+            # The folder that was named: it has its own name, not an empty one.
+            above = anchor[:-1] if one.parts == anchor else anchor
+            found.append(replace(one, uri=f"{folder}/", anchor=above, folder=True))
+    return sorted(found, key=lambda f: f.uri)
+
+
+def _refuse_image(uri: str) -> None:
+    if is_image(uri):
+        raise CallError(
+            "this is one image, a film was expected", where=uri, todo="Name the folder that holds its sequence"
+        )
 
 
 def _told_apart(listing: list[_Found]) -> list[_Found]:
@@ -144,6 +179,7 @@ def _fitting(source: Place) -> list[_Found]:
             if Path(name).is_dir():
                 found += _films_below(name, base)
             elif not folders_only and (any_suffix or _is_film(name)):
+                _refuse_image(name)
                 found.append(_of_a_publication(_found(name, base)))
         return found
     try:
@@ -151,13 +187,13 @@ def _fitting(source: Place) -> list[_Found]:
     except ValueError as error:
         raise CallError(str(error), where=source.uri, todo="Correct the pattern") from None
     found = []
-    for f in _told_apart([_found(file.uri, base) for file in store.list_files(_uri(source, base))]):
+    for f in _told_apart(_gathered(_uri(source, base), base)):
         below = f.parts[first:]
         if _hidden(below):
             continue
-        whole = not folders_only and fits.match("/".join(below)) is not None
+        whole = (f.folder or not folders_only) and fits.match("/".join(below)) is not None
         folder = any(fits.match("/".join(below[:n])) for n in range(1, len(below)))
-        if (whole and any_suffix) or ((whole or folder) and _is_film(below[-1])):
+        if (whole and any_suffix) or ((whole or folder) and (f.folder or _is_film(below[-1]))):
             found.append(f)
     return found
 
@@ -210,7 +246,7 @@ def _named(found: list[_Found]) -> list[tuple[str, str]]:
     names: dict[tuple[str, ...], str] = {}
     for f in found:
         *folders, file = f.parts[start:]
-        name = (*folders, _stem(file))
+        name = (*folders, file if f.folder else _stem(file))
         _check(name, f.uri)
         if name in names:
             raise CallError(

@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import StorageError
 from pipeline.tables import files
 from pipeline.tables.schema import INDEX_COLUMNS, schema
@@ -28,7 +30,9 @@ def write_index(path: Path, index: FrameIndex) -> None:
     plain = schema("index", INDEX_COLUMNS)
     full = plain.with_metadata({**plain.metadata, _KEY: json.dumps(about).encode()})
     with files.writer(path, full, kept=True) as file:
-        file.write_table(files.table(INDEX_COLUMNS, [getattr(index, c.name) for c in INDEX_COLUMNS], full))
+        version = np.zeros(len(index), np.int64) if index.version is None else index.version
+        values = [version if c.name == "version" else getattr(index, c.name) for c in INDEX_COLUMNS]
+        file.write_table(files.table(INDEX_COLUMNS, values, full))
 
 
 def read_index(source: files.Source) -> FrameIndex:
@@ -38,7 +42,7 @@ def read_index(source: files.Source) -> FrameIndex:
     """
     table = files.read_all(source, "index", INDEX_COLUMNS, files.MAX_FRAMES)
     where = files.place(source)
-    pts, key, position, size = (table.column(c.name).to_numpy() for c in INDEX_COLUMNS)
+    pts, key, position, size, version = (table.column(c.name).to_numpy() for c in INDEX_COLUMNS)
     wrong = None
     if not len(pts):
         wrong = "it has no frames"
@@ -48,7 +52,9 @@ def read_index(source: files.Source) -> FrameIndex:
         wrong = "it has packets at impossible places"
     if wrong:
         raise StorageError(f"this is no frame index: {wrong}", where=where, todo="Delete it; it will be made again")
-    return FrameIndex(pts, key, position, size, **_about((table.schema.metadata or {}).get(_KEY, b""), where))
+    about = _about((table.schema.metadata or {}).get(_KEY, b""), where)
+    of_files = {"version": version} if about["found_by"] == "listing" else {}
+    return FrameIndex(pts, key, position, size, **about, **of_files)
 
 
 def _about(said: bytes, where: str | None) -> dict[str, Any]:
@@ -60,7 +66,7 @@ def _about(said: bytes, where: str | None) -> dict[str, Any]:
             "constant": about["constant"],
             "found_by": about["found_by"],
         }
-        if not isinstance(found["constant"], bool) or found["found_by"] not in ("table", "demux"):
+        if not isinstance(found["constant"], bool) or found["found_by"] not in ("table", "demux", "listing"):
             raise ValueError("constant or found_by")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(

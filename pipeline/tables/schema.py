@@ -109,6 +109,7 @@ INDEX_COLUMNS: tuple[Column, ...] = (
     Column("key", pa.bool_(), "", "decoding may start at this frame"),
     Column("position", _INT, "byte", "offset of the frame's packet in the source; -1 where the container does not say"),
     Column("size", _INT, "byte", "size of the packet"),
+    Column("version", _INT, "", "of a file of its own: 63 bits of a hash of its name, size and ETag or mtime; else 0"),
 )
 
 _IDENTITY = frozenset(("frame", "pts", "time_s", "shot", "tile", "seconds"))

@@ -18,9 +18,9 @@ def test_names_below_out() -> None:
     assert layout.reel_dir("s3://out/x", "a/b") == "s3://out/x/a/b"
     assert layout.published("s3://out/x", "a/b", layout.FRAMES) == "s3://out/x/a/b/report/frames.parquet"
     assert layout.work_dir("s3://out/x", "a/b") == "s3://out/x/.work/a/b"
-    assert layout.source_index("/o", "5" * 64, None) == f"/o/.work/source-{'5' * 64}/index-1.parquet"
+    assert layout.source_index("/o", "5" * 64, None) == f"/o/.work/source-{'5' * 64}/index-2.parquet"
     said = layout.source_index("/o", "5" * 64, "24000/1001")
-    assert said == f"/o/.work/source-{'5' * 64}/index-1-rate-24000_1001.parquet"
+    assert said == f"/o/.work/source-{'5' * 64}/index-2-rate-24000_1001.parquet"
     assert layout.quarantine("/o", "a/b.c") == "/o/quarantine/a/b.c.json"
 
 

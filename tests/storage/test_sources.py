@@ -257,3 +257,51 @@ def test_names_are_told_apart_or_refused(paths: list[str]) -> None:
         assert not any(other.startswith(name + "/") for other in names)
     roots = {os.path.normpath(u.removesuffix(".mkv").removesuffix(n)) for u, n in found}
     assert len(roots) == 1, "one common folder"
+
+
+IMAGES = [
+    *(f"night/r1/scan_{n:04d}.dpx" for n in range(3)),
+    *(f"night/r2.take3/{n}.tif" for n in range(8, 12)),
+    "night/r1/notes.txt",
+    "night/film/a.mkv",
+    "night/film/cover_1.png",
+    "night/film/stills/still.png",
+    "night/.hidden/f_0001.dpx",
+]
+
+
+@pytest.fixture(params=["disk", "s3"])
+def images(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    base = str(tmp_path / "in") if request.param == "disk" else f"{request.getfixturevalue('s3_folder')}/in"
+    for name in IMAGES:
+        store.put_bytes(f"{base}/{name}", b"image")
+    return base
+
+
+def test_a_folder_of_numbered_images_is_one_film(images: str) -> None:
+    for source in (f"{images}/night/r1", f"{images}/night/r1/"):
+        assert sources.expand([source]) == [(f"{images}/night/r1/", "r1")]
+    assert sources.expand([f"{images}/night"]) == [
+        (f"{images}/night/film/a.mkv", "film/a"),
+        (f"{images}/night/r1/", "r1"),
+        (f"{images}/night/r2.take3/", "r2.take3"),
+    ], "stills beside a film, and images without a number, are none"
+    assert _names(sources.expand([f"{images}/night/r*"])) == ["r1", "r2.take3"]
+    assert _names(sources.expand([f"{images}/night/r1", f"{images}/night/film"])) == ["r1", "film/a"]
+
+
+def test_images_are_not_named_one_by_one(images: str) -> None:
+    with pytest.raises(CallError, match="this is one image"):
+        sources.expand([f"{images}/night/r1/scan_0000.dpx"])
+    with pytest.raises(CallError):
+        sources.expand([f"{images}/night/r1/*.dpx"])
+
+
+def test_the_output_is_not_written_into_a_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / "scan_1.dpx").write_bytes(b"image")
+    for out in ("r1", "r1/out"):
+        with pytest.raises(CallError, match="it is, or lies below, the source"):
+            sources.expand([str(tmp_path / "r1")], out=str(tmp_path / out))
+    with pytest.raises(CallError, match="lies where the reel 'r1' would be published"):
+        sources.expand([str(tmp_path / "r1")], out=str(tmp_path))
