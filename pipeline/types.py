@@ -146,6 +146,7 @@ class OtherStream:
     language: str | None
     detail: str
     """For people: ``pcm_s16le 48000 Hz stereo``."""
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,8 @@ class Reel:
     others: tuple[OtherStream, ...]
     tags: tuple[tuple[str, str], ...]
     """The container's own metadata."""
+    picture_tags: tuple[tuple[str, str], ...] = ()
+    """The picture stream's metadata."""
     display_matrix: tuple[int, ...] | None = None
     """How the picture is turned or mirrored for display, 3×3 as ISO/IEC 14496-12 has it (16.16, last column 2.30);
     None: shown as it lies. Pictures are restored as they lie, and the tag is carried."""
@@ -436,6 +439,8 @@ class Segment:
     """File name below the reel's work folder; carries its own sha256."""
     sha256: Sha256
     bytes: int
+    md5s: tuple[Md5, ...] = ()
+    """Of every frame as it decodes; empty where an earlier version wrote the record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,9 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
                         "time_base": Fraction(reel["time_base"]),
                         "sample_aspect": Fraction(reel["sample_aspect"]),
                         "colour": Colour(**{**reel["colour"], "assumed": tuple(reel["colour"]["assumed"])}),
-                        "others": tuple(OtherStream(**o) for o in reel["others"]),
-                        "tags": tuple((k, v) for k, v in reel["tags"]),
+                        "others": tuple(OtherStream(**{**o, "tags": _pairs(o["tags"])}) for o in reel["others"]),
+                        "tags": _pairs(reel["tags"]),
+                        "picture_tags": _pairs(reel["picture_tags"]),
                         "display_matrix": tuple(reel["display_matrix"]) if reel["display_matrix"] else None,
                         "format": _pixel_format(fmt),
                     }
@@ -90,6 +91,10 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
             where=where,
             todo="Delete the reel's folder below .work and run again",
         ) from None
+
+
+def _pairs(data: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((k, v) for k, v in data)
 
 
 def _pixel_format(data: dict[str, Any]) -> PixelFormat:

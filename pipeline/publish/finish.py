@@ -18,11 +18,13 @@ from typing import Any
 
 from pipeline.errors import ScratchFullError, StorageError, VerifyError
 from pipeline.publish import layout, provenance, quarantine, recorded, reports
+from pipeline.publish.bag import make as make_bag
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.publish.reports import Step
 from pipeline.reel import residual
 from pipeline.reel.assemble import Assembled, assemble
+from pipeline.reel.beside import Beside, lay_beside
 from pipeline.spec import RESIDUAL, Deliver, Output
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
@@ -40,6 +42,7 @@ def finish(
     scratch: Path,
     threads: int = 1,
     overwrite: bool = False,
+    bag: bool = False,
     nets: Mapping[str, NetInfo] | None = None,
     code_sha256: Sha256 | None = None,
     notify: Step | None = None,
@@ -47,7 +50,8 @@ def finish(
     """Assemble the deliverables of a reel whose tiles are all in the ledger, and publish them with their reports.
 
     scratch: a local folder; it holds at most one deliverable, two segments and the reports at a time. threads: small
-    files that are fetched at once, beyond a few. overwrite: replace another plan's publication. nets: pass name →
+    files that are fetched at once, beyond a few. overwrite: replace another plan's publication. bag: also make a
+    bag of it. nets: pass name →
     weights, for their licences. code_sha256: over reelmend's source files. notify: told of progress.
 
     Returns what ``report/reel.json`` says, with ``folder`` (URI) and ``already`` (a publication by this plan was there
@@ -83,6 +87,8 @@ def finish(
             where=str(scratch),
             todo="Free some, or name another folder as cluster.scratch",
         ) from error
+    if bag:
+        make_bag(out, plan.reel.name)
     tidy(plan, out)
     return _summary(plan, out, already=already)
 
@@ -111,7 +117,9 @@ def _publish(
     records = recorded.read(plan, ledger)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
     path, held = _assemble(plan, index, ledger, records, outputs[0], folder, tell)
+    laid = lay_beside(plan.reel, index, plan.first, plan.last, held.lacking, folder, plan.reel.base_name)
     reports.write_hashes(plan, index, joined, outputs[0], path, folder)
+    more = reports.write_streams(held, laid, folder / layout.SOURCE_STREAMS, folder / layout.OUTPUT_STREAMS)
 
     publication.begin(
         lambda: provenance.make(
@@ -121,11 +129,13 @@ def _publish(
             outputs,
             when=datetime.datetime.now(datetime.UTC),
             nets=nets,
-            not_carried=held.left_out,
+            not_carried=[*held.left_out, *map(_where, laid)],
+            beside=laid,
+            streams=more,
             code_sha256=code_sha256,
         )
     )
-    for name in layout.REPORTS:
+    for name in (*layout.REPORTS, *more, *(file for one in laid for file in one.files)):
         publication.put(name, folder / name)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
@@ -133,12 +143,19 @@ def _publish(
             path, held = _assemble(plan, index, ledger, records, output, folder, tell)
         tell(f"upload {files[output.name]}", 0, 1)
         digest = publication.put(files[output.name], path)
+        if n > 0 and output != RESIDUAL:
+            for name in reports.write_own_hashes(plan, index, records, output, path, held, folder):
+                publication.put(name, folder / name)
         path.unlink()
         tell(f"upload {files[output.name]}", 1, 1)
         made.append(reports.Made(output.name, files[output.name], digest, held))
-    reports.write_summary(plan, records, joined, made, folder / layout.SUMMARY)
+    reports.write_summary(plan, records, joined, made, laid, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
     publication.end()
+
+
+def _where(one: Beside) -> str:
+    return f"The {one.kind} stream {one.index} lies beside as {' and '.join(one.files)}"
 
 
 def _assemble(

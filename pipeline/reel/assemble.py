@@ -7,6 +7,7 @@ packet or two of each stream, and 16 bytes of record for each packet.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +43,13 @@ class CarriedStream:
     """In the source."""
     kind: str
     codec: str
+    place: int
+    """In the deliverable."""
     packets: int
     sha256: Sha256
-    """Over its packets' bytes, one behind the other."""
+    """Over its packets' bytes in the deliverable, one behind the other."""
+    source_sha256: Sha256
+    """The same of the source; of an excerpt, over the packets that were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Assembled:
     streams: tuple[CarriedStream, ...]
     left_out: tuple[str, ...]
     """One sentence for each thing of the source that the container cannot carry, or not as it was."""
+    lacking: tuple[int, ...] = ()
+    """The source's streams of which that is said."""
 
 
 def assemble(
@@ -85,7 +92,7 @@ def assemble(
     container = CONTAINER[output.codec]
     with writing(path), Joined(segments, reel, output) as joined:
         with open_source(reel.uri, local=local, stream=reel.stream) as source:
-            carried, left_out = carry.choose(reel, source.container, joined.template, container, whole=first == 0)
+            carried, without = carry.choose(reel, source.container, joined.template, container, whole=first == 0)
         # Opened anew, because choosing has read the start of it.
         with open_source(reel.uri, local=local, stream=reel.stream) as source:
             mux = _Mux(reel, index, first, last, output, source.container)
@@ -98,18 +105,21 @@ def assemble(
         check_unchanged(reel)
         if mux.edits:
             matroska.edit_tracks(path, mux.edits)
-        check(path, mux.traces)
-        left_out += _lost_tags(path, mux.tags)
+        found = check(path, mux.traces)
+        left_out = [one.sentence for one in without] + _lost_tags(path, reel, mux.place)
         left_out += [
             f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
             for place, count in mux.moved.items()
         ]
         streams = [
-            CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
+            CarriedStream(
+                c.index, c.said.kind, c.said.codec, place, len(t), found[place], mux.hashes[c.index].hexdigest()
+            )
             for c in carried
-            if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
+            if isinstance(t := mux.traces.get(place := mux.place[c.index]), StreamTrace)
         ]
-        return Assembled(last - first, path.stat().st_size, tuple(streams), tuple(left_out))
+        lacking = tuple(one.index for one in without)
+        return Assembled(last - first, path.stat().st_size, tuple(streams), tuple(left_out), lacking)
 
 
 class _Mux:
@@ -124,7 +134,7 @@ class _Mux:
         begin = index.time(first) if first > 0 else None
         end = index.time(last) if last < len(index) else None
         self._span: carry.Span = (begin, end)
-        self.tags = carry.useful_tags(dict(reel.tags))
+        self._tags = carry.useful_tags(dict(reel.tags))
         self.traces: dict[int, Trace] = {}
         """Stream of the deliverable → what was written of it."""
         self.place: dict[int, int] = {}
@@ -132,6 +142,8 @@ class _Mux:
         self.edits: dict[int, matroska.TrackEdit] = {}
         self.moved: dict[int, int] = {}
         """Stream of the source → how many of its packets went back in time."""
+        self.hashes: dict[int, hashlib._Hash] = {}
+        """Stream of the source → over its packets as they lie there."""
         self._last_dts: dict[int, int] = {}
 
     def write(self, joined: Joined, carried: Sequence[carry.Carried], path: Path) -> None:
@@ -139,12 +151,13 @@ class _Mux:
         with av.open(str(path), "w", CONTAINER[self._output.codec], container_options=self._options(carried)) as out:
             picture = self._picture(out, joined.template)
             streams = {c.index: self._other(out, c) for c in carried}
-            out.metadata.update(self.tags)
+            out.metadata.update(self._tags)
             out.set_chapters(self._chapters())
             out.start_encoding()
             if picture.time_base != self._base:
                 raise VerifyError(f"the muxer counts in {picture.time_base} s, expected {self._base}", where=str(path))
-            others = carry.pieces(self._reel.uri, self._source, carried, self._span)
+            self.hashes = {c.index: hashlib.sha256() for c in carried}
+            others = carry.pieces(self._reel.uri, self._source, carried, self._span, self.hashes)
             waiting = next(others, None)
             for packet, time in self._pictures(joined, picture):
                 while waiting is not None and waiting.start - self._shift <= time:
@@ -281,9 +294,19 @@ class _Mux:
         return int(packet.pts)
 
 
-def _lost_tags(path: Path, tags: Mapping[str, str]) -> list[str]:
-    """A sentence on the film's tags that the container did not take."""
+def _lost_tags(path: Path, reel: Reel, place: Mapping[int, int]) -> list[str]:
+    """Sentences on the tags that the container did not take. ``place``: the source's streams → the deliverable's."""
+    kind = path.suffix[1:]
+    told = []
     with av.open(str(path), metadata_errors="replace") as container:
-        kept = {k.casefold() for k in container.metadata}
-    lost = sorted(k for k in tags if k.casefold() not in kept)
-    return [f"The tags {', '.join(lost)} are left out, {path.suffix[1:]} does not know them"] if lost else []
+        pairs = [("", reel.tags, container.metadata), ("picture's ", reel.picture_tags, container.streams[0].metadata)]
+        for other in reel.others:
+            if other.index in place and other.kind != "attachment":
+                there = container.streams[place[other.index]].metadata
+                pairs.append((f"{other.kind} stream {other.index}'s ", other.tags, there))
+        for whose, said, found in pairs:
+            kept = {k.casefold() for k in found}
+            lost = sorted(k for k in carry.useful_tags(dict(said)) if k.casefold() not in kept)
+            if lost:
+                told.append(f"The {whose}tags {', '.join(lost)} are left out, {kind} does not know them")
+    return told

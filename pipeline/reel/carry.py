@@ -1,10 +1,11 @@
 """A source's other streams: sound, subtitles, further pictures, attachments, carried into the deliverable untouched.
 
-What its container cannot carry is left out and said in a sentence.
+What its container cannot carry is left out and said in a sentence; ``beside.py`` lays it beside the deliverables.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,6 +63,15 @@ class Carried:
     """Every packet of AAC begins with a header that belongs to a transport stream and that muxers take off."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A stream that does not go into the deliverable, or not as it was."""
+
+    index: int
+    """In the source."""
+    sentence: str
+
+
 def useful_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     """Tags that are as true in the deliverable as in the source."""
     return {k: v for k, v in metadata.items() if not _OF_THE_FILE.fullmatch(k.partition("-")[0])}
@@ -69,8 +79,8 @@ def useful_tags(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def choose(
     reel: Reel, source: InputContainer, picture: Stream, container: str, *, whole: bool
-) -> tuple[list[Carried], list[str]]:
-    """The other streams that a container can carry, in the source's order but attachments last; sentences on the rest.
+) -> tuple[list[Carried], list[LeftOut]]:
+    """The other streams that a container can carry, in the source's order but attachments last; and the rest.
 
     ``picture`` is the stream of a segment. Whether a container takes a stream is tried out: its header is written with
     that stream, in memory. ``whole``: the deliverable begins where the source does.
@@ -96,7 +106,10 @@ def choose(
         if said.codec == "mov_text" and container == "matroska":
             attempt = replace(attempt, as_text=True)
             left_out.append(
-                f"Subtitle stream {said.index} ({said.detail}) is carried as SubRip text, without its styles"
+                LeftOut(
+                    said.index,
+                    f"Subtitle stream {said.index} ({said.detail}) is carried as SubRip text, without its styles",
+                )
             )
         refused, delays = _try(picture, stream, attempt, container)
         if refused is not None:
@@ -123,8 +136,9 @@ def _step(stream: Stream, context: AudioCodecContext) -> Fraction:
     return Fraction(samples, rate)
 
 
-def _left_out(said: OtherStream, container: str, reason: str) -> str:
-    return f"The {said.kind} stream {said.index} ({said.detail}) is left out, {container} cannot carry it: {reason}"
+def _left_out(said: OtherStream, container: str, reason: str) -> LeftOut:
+    what = f"The {said.kind} stream {said.index} ({said.detail}) is left out, {container} cannot carry it: {reason}"
+    return LeftOut(said.index, what)
 
 
 def _is_attached(stream: Stream) -> bool:
@@ -218,11 +232,17 @@ class Piece:
     """Seconds."""
 
 
-def pieces(uri: str, source: InputContainer, carried: Sequence[Carried], span: Span) -> Iterator[Piece]:
+def pieces(
+    uri: str,
+    source: InputContainer,
+    carried: Sequence[Carried],
+    span: Span,
+    hashes: Mapping[int, hashlib._Hash] | None = None,
+) -> Iterator[Piece]:
     """The packets of these streams in the order in which the source holds them, one in memory at a time.
 
-    Of an excerpt, those that sound within it, and the subtitles that begin in it. Raises SourceError where a packet has
-    no time.
+    Of an excerpt, those that sound within it, and the subtitles that begin in it. ``hashes``: source stream → a hash
+    that gets the bytes of its packets as the source has them. Raises SourceError where a packet has no time.
     """
     by_index = {c.index: c for c in carried if source.streams[c.index].type != "attachment"}
     if not by_index:
@@ -248,6 +268,8 @@ def pieces(uri: str, source: InputContainer, carried: Sequence[Carried], span: S
             return
         if not _within(one, start, lasts, span):
             continue
+        if hashes is not None:
+            hashes[one.index].update(packet)
         if one.step:
             # Sound that runs on without a gap is set by its samples, not by what rounding left of its time.
             if abs(due.get(one.index, start) - start) <= packet.time_base:

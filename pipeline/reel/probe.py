@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from fractions import Fraction
 
 from av.audio.codeccontext import AudioCodecContext
@@ -68,9 +69,14 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
             field_order=_field_order(source, fmt, say),
             timecode=_timecode(source),
             others=tuple(_other(s) for s in source.container.streams if s.index != stream.index),
-            tags=tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(source.container.metadata.items())[:_MAX_TAGS]),
+            tags=_tags(source.container.metadata),
+            picture_tags=_tags(stream.metadata),
             display_matrix=display.matrix(source, described),
         )
+
+
+def _tags(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(metadata.items())[:_MAX_TAGS])
 
 
 def _identity(about: store.Stat) -> str:
@@ -189,4 +195,5 @@ def _other(stream: Stream) -> OtherStream:
         detail += ["cover picture"] if stream.disposition & Disposition.attached_pic else []
     elif stream.type == "attachment":
         detail += [stream.metadata.get("filename", "")]
-    return OtherStream(stream.index, stream.type, codec, stream.language, " ".join(d for d in detail if d)[:200])
+    told = " ".join(d for d in detail if d)[:200]
+    return OtherStream(stream.index, stream.type, codec, stream.language, told, _tags(stream.metadata))
