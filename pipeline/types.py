@@ -150,6 +150,18 @@ class OtherStream:
 
 
 @dataclass(frozen=True, slots=True)
+class Mastering:
+    """What a picture was graded on, and how bright it gets. None: not said."""
+
+    primaries: tuple[Fraction, ...] | None
+    """CIE 1931 x and y of the display's red, green, blue and white, in this order (SMPTE ST 2086)."""
+    luminance: tuple[Fraction, Fraction] | None
+    """Least and greatest of the display, cd/m²."""
+    light: tuple[int, int] | None
+    """MaxCLL and MaxFALL, cd/m² (CTA-861.3)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reel:
     """What a source is, from its headers, within ``probe``'s bounds."""
 
@@ -182,6 +194,7 @@ class Reel:
     display_matrix: tuple[int, ...] | None = None
     """How the picture is turned or mirrored for display, 3×3 as ISO/IEC 14496-12 has it (16.16, last column 2.30);
     None: shown as it lies. Pictures are restored as they lie, and the tag is carried."""
+    mastering: Mastering | None = None
 
     @property
     def base_name(self) -> str:

@@ -11,6 +11,7 @@ from pipeline.errors import StorageError
 from pipeline.types import (
     Colour,
     Component,
+    Mastering,
     OtherStream,
     Override,
     PassPlan,
@@ -76,6 +77,7 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
                         "tags": _pairs(reel["tags"]),
                         "picture_tags": _pairs(reel["picture_tags"]),
                         "display_matrix": tuple(reel["display_matrix"]) if reel["display_matrix"] else None,
+                        "mastering": _mastering(reel["mastering"]),
                         "format": _pixel_format(fmt),
                     }
                 ),
@@ -91,6 +93,17 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
             where=where,
             todo="Delete the reel's folder below .work and run again",
         ) from None
+
+
+def _mastering(data: dict[str, Any] | None) -> Mastering | None:
+    if data is None:
+        return None
+    primaries, luminance, light = data["primaries"], data["luminance"], data["light"]
+    return Mastering(
+        tuple(Fraction(v) for v in primaries) if primaries else None,
+        (Fraction(luminance[0]), Fraction(luminance[1])) if luminance else None,
+        (int(light[0]), int(light[1])) if light else None,
+    )
 
 
 def _pairs(data: list[list[str]]) -> tuple[tuple[str, str], ...]:

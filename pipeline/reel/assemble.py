@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
 from pipeline.errors import VerifyError
-from pipeline.reel import carry, logs, matroska
+from pipeline.reel import carry, hdr, logs, matroska, tags
 from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
 from pipeline.reel.joined import REORDER, Joined
 from pipeline.reel.probe import check_unchanged
@@ -106,7 +106,8 @@ def assemble(
         if mux.edits:
             matroska.edit_tracks(path, mux.edits)
         found = check(path, mux.traces)
-        left_out = [one.sentence for one in without] + _lost_tags(path, reel, mux.place)
+        left_out = [one.sentence for one in without] + tags.lost(path, reel, mux.place)
+        left_out += hdr.left_out(reel, output)
         left_out += [
             f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
             for place, count in mux.moved.items()
@@ -134,7 +135,7 @@ class _Mux:
         begin = index.time(first) if first > 0 else None
         end = index.time(last) if last < len(index) else None
         self._span: carry.Span = (begin, end)
-        self._tags = carry.useful_tags(dict(reel.tags))
+        self._tags = tags.useful(dict(reel.tags))
         self.traces: dict[int, Trace] = {}
         """Stream of the deliverable → what was written of it."""
         self.place: dict[int, int] = {}
@@ -149,7 +150,8 @@ class _Mux:
     def write(self, joined: Joined, carried: Sequence[carry.Carried], path: Path) -> None:
         """Write the file, picture and other streams interleaved by time."""
         with av.open(str(path), "w", CONTAINER[self._output.codec], container_options=self._options(carried)) as out:
-            picture = self._picture(out, joined.template)
+            with hdr.described(joined.template, self._reel, self._output) as template:
+                picture = self._picture(out, template)
             streams = {c.index: self._other(out, c) for c in carried}
             out.metadata.update(self._tags)
             out.set_chapters(self._chapters())
@@ -194,7 +196,7 @@ class _Mux:
             stream.codec_context.codec_tag = "hvc1"
         if reel.sample_aspect > 0:
             stream.codec_context.sample_aspect_ratio = reel.sample_aspect
-        stream.metadata.update(carry.useful_tags(source.metadata))
+        stream.metadata.update(tags.useful(source.metadata))
         stream.disposition = source.disposition & ~Disposition.attached_pic
         timecode = timecode_at(reel.timecode, self._first, reel.rate)
         if timecode is not None:
@@ -214,7 +216,7 @@ class _Mux:
             self.traces[stream.index] = carry.trace_of(source, one)
         if one.delay:
             # FFmpeg numbers Matroska's tracks from 1, in the order of the streams; attachments come last.
-            title = carry.useful_tags(source.metadata).get("title")
+            title = tags.useful(source.metadata).get("title")
             self.edits[stream.index + 1] = matroska.TrackEdit(title, delay=one.delay)
         return stream
 
@@ -292,21 +294,3 @@ class _Mux:
                 packet.pts, packet.dts = max(packet.pts, least), least
             self._last_dts[one.index] = packet.dts
         return int(packet.pts)
-
-
-def _lost_tags(path: Path, reel: Reel, place: Mapping[int, int]) -> list[str]:
-    """Sentences on the tags that the container did not take. ``place``: the source's streams → the deliverable's."""
-    kind = path.suffix[1:]
-    told = []
-    with av.open(str(path), metadata_errors="replace") as container:
-        pairs = [("", reel.tags, container.metadata), ("picture's ", reel.picture_tags, container.streams[0].metadata)]
-        for other in reel.others:
-            if other.index in place and other.kind != "attachment":
-                there = container.streams[place[other.index]].metadata
-                pairs.append((f"{other.kind} stream {other.index}'s ", other.tags, there))
-        for whose, said, found in pairs:
-            kept = {k.casefold() for k in found}
-            lost = sorted(k for k in carry.useful_tags(dict(said)) if k.casefold() not in kept)
-            if lost:
-                told.append(f"The {whose}tags {', '.join(lost)} are left out, {kind} does not know them")
-    return told

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
 from pipeline.errors import SourceError
-from pipeline.reel import logs, matroska
+from pipeline.reel import logs, matroska, tags
 from pipeline.reel.trace import MovTextTrace, PcmTrace, StreamTrace
 from pipeline.reel.writing import CONTAINER_OPTIONS, nearest, reading
 from pipeline.types import OtherStream, Reel
@@ -29,12 +29,6 @@ from pipeline.types import OtherStream, Reel
 Span = tuple[Fraction | None, Fraction | None]
 """Seconds ``[from, to)`` of the source; None is open."""
 
-# Tags that a muxer made for the file that they were in, and that would be false in another.
-_OF_THE_FILE = re.compile(
-    r"encoder|software|duration|bps|number_of_(frames|bytes)|_statistics_.*|major_brand|minor_version|compatible_brands|vendor_id"
-    r"|timecode",
-    re.IGNORECASE,
-)
 _PCM_BITS = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:[lb]e)?|(alaw|mulaw))")
 _UNSAID_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _FLAC_HEADER = 34
@@ -70,11 +64,6 @@ class LeftOut:
     index: int
     """In the source."""
     sentence: str
-
-
-def useful_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Tags that are as true in the deliverable as in the source."""
-    return {k: v for k, v in metadata.items() if not _OF_THE_FILE.fullmatch(k.partition("-")[0])}
 
 
 def choose(
@@ -181,7 +170,7 @@ def add(container: OutputContainer, stream: Stream, carried: Carried) -> Stream:
             # Matroska names no layout; some muxers want one, and of one or two channels there is no doubt.
             context.layout = _UNSAID_LAYOUTS[context.layout.name]
     if stream.type != "attachment":
-        new.metadata.update(useful_tags(stream.metadata))
+        new.metadata.update(tags.for_container(stream.metadata, container.format.name))
     new.disposition = stream.disposition
     if carried.delay:
         new.metadata["title"] = new.metadata.get("title", "") + matroska.RESERVE

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 
+import av.error
 from av.audio.codeccontext import AudioCodecContext
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
@@ -13,11 +15,11 @@ from av.video.stream import VideoStream
 
 from pipeline import spec
 from pipeline.errors import MissingError, SourceError
-from pipeline.reel import colour, display, logs, rates, whole
+from pipeline.reel import colour, display, hdr, logs, rates, whole
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_EXTRADATA, MAX_SIDE, TRY_OTHER_COPY, Source, open_source
 from pipeline.storage import store
-from pipeline.types import Colour, OtherStream, PixelFormat, Reel
+from pipeline.types import Colour, Mastering, OtherStream, PixelFormat, Reel
 
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 _TWO_FIELDS = {
@@ -72,6 +74,7 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
             tags=_tags(source.container.metadata),
             picture_tags=_tags(stream.metadata),
             display_matrix=display.matrix(source, described),
+            mastering=_mastering(source, described),
         )
 
 
@@ -173,6 +176,12 @@ def _field_order(source: Source, fmt: PixelFormat, say: spec.Source) -> str:
             todo="Convert it to 4:2:2 first",
         )
     return order
+
+
+def _mastering(source: Source, described: str) -> Mastering | None:
+    with suppress(av.error.FFmpegError):
+        source.container.seek(0)  # a picture may have been decoded for something else
+    return hdr.mastering(source, described)
 
 
 def _timecode(source: Source) -> str | None:
