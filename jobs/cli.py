@@ -30,6 +30,7 @@ Config = Annotated[str, typer.Option("-c", "--config", help="A preset's name, or
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Put a value over the config's (YAML).")]
 Span = Annotated[str | None, typer.Option("--frames", metavar="A:B", help="Only these frames, half-open, from 0.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace deliverables of another plan.")]
+Bag = Annotated[bool, typer.Option("--bag", help="Also make a BagIt bag of every reel, in OUT/bags.")]
 Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th reel, from the I-th.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Address = Annotated[str, typer.Option("--address", help="local, auto, HOST:PORT or ray://HOST:PORT.")]
@@ -86,6 +87,7 @@ def restore(
     overrides: Set = None,
     frames: Span = None,
     overwrite: Overwrite = False,
+    bag: Bag = False,
     address: Address = "local",
     shard: Shard = None,
     as_json: Json = False,
@@ -95,7 +97,14 @@ def restore(
     from jobs.restore import restore as run
 
     job = make_job(
-        sources, out, config=config, overrides=overrides or (), frames=frames, overwrite=overwrite, shard=shard
+        sources,
+        out,
+        config=config,
+        overrides=overrides or (),
+        frames=frames,
+        overwrite=overwrite,
+        shard=shard,
+        bag=bag,
     )
     _end(run(job, address=address, as_json=as_json))
 
@@ -109,6 +118,7 @@ def submit(
     overrides: Set = None,
     frames: Span = None,
     overwrite: Overwrite = False,
+    bag: Bag = False,
     shard: Shard = None,
     as_json: Json = False,
 ) -> None:
@@ -124,6 +134,7 @@ def submit(
             overrides=overrides or (),
             frames=frames,
             overwrite=overwrite,
+            bag=bag,
             shard=shard,
             as_json=as_json,
         )

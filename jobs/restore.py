@@ -23,6 +23,7 @@ def make_job(
     frames: str | None = None,
     overwrite: bool = False,
     shard: str | None = None,
+    bag: bool = False,
 ) -> Job:
     """A call's words as a job. Raises CallError or ConfigError before any work."""
     spec = load_spec(config, overrides)
@@ -37,6 +38,7 @@ def make_job(
         nets=find_nets(spec),
         frames=find_span(frames),
         overwrite=overwrite,
+        bag=bag,
     )
 
 

@@ -24,6 +24,7 @@ def submit(
     overrides: Sequence[str],
     frames: str | None,
     overwrite: bool,
+    bag: bool,
     shard: str | None,
     as_json: bool,
 ) -> int:
@@ -41,13 +42,15 @@ def submit(
             )
     # A collision of names or a missing film is told here, not in the night.
     reels = take_shard(find_sources(sources, out=out), shard)
-    said = canonical([list(reels), store.absolute(out), spec.canonical(), span, overwrite, shard])
+    words = [overwrite, shard, *(["bag"] if bag else [])]
+    said = canonical([list(reels), store.absolute(out), spec.canonical(), span, *words])
     job_id = "reelmend-" + hashlib.sha256(said.encode()).hexdigest()[:16]
     kept = store.join(out, ".work", ".jobs", f"{job_id}.yaml")
     store.put_bytes(kept, yaml.safe_dump(spec.canonical(), sort_keys=False, allow_unicode=True).encode())
     command = ["reelmend", "restore", *sources, "--out", out, "-c", kept, "--address", "auto"]
     command += ["--frames", frames] if frames else []
     command += ["--overwrite"] if overwrite else []
+    command += ["--bag"] if bag else []
     command += ["--shard", shard] if shard else []
     found = submission.submit(address, job_id, command, look=f"reelmend status {out}")
     if as_json:

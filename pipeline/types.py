@@ -150,6 +150,19 @@ class OtherStream:
     language: str | None
     detail: str
     """For people: ``pcm_s16le 48000 Hz stereo``."""
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mastering:
+    """What a picture was graded on, and how bright it gets. None: not said."""
+
+    primaries: tuple[Fraction, ...] | None
+    """CIE 1931 x and y of the display's red, green, blue and white, in this order (SMPTE ST 2086)."""
+    luminance: tuple[Fraction, Fraction] | None
+    """Least and greatest of the display, cd/m²."""
+    light: tuple[int, int] | None
+    """MaxCLL and MaxFALL, cd/m² (CTA-861.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +214,14 @@ class Reel:
     others: tuple[OtherStream, ...]
     tags: tuple[tuple[str, str], ...]
     """The container's own metadata."""
+    picture_tags: tuple[tuple[str, str], ...] = ()
+    """The picture stream's metadata."""
     display_matrix: tuple[int, ...] | None = None
     """How the picture is turned or mirrored for display, 3×3 as ISO/IEC 14496-12 has it (16.16, last column 2.30);
     None: shown as it lies. Pictures are restored as they lie, and the tag is carried."""
     sequence: ImageSequence | None = None
     """Where the source is a folder of numbered images; its ``uri`` is the folder's, with a slash at the end."""
+    mastering: Mastering | None = None
 
     @property
     def base_name(self) -> str:
@@ -466,6 +482,8 @@ class Segment:
     """File name below the reel's work folder; carries its own sha256."""
     sha256: Sha256
     bytes: int
+    md5s: tuple[Md5, ...] = ()
+    """Of every frame as it decodes; empty where an earlier version wrote the record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pipeline.cluster.executor import TileSummary
 from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
 from pipeline.errors import MissingError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
-from pipeline.publish import layout
+from pipeline.publish import bag, layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.reel import residual
@@ -78,7 +78,10 @@ def prepare(job: Job, number: int) -> Prepared:
     try:
         Publication(job.out, plan, overwrite=job.overwrite).check()
     except WholeAlready:
-        tidy(plan, job.out)  # a run killed after its manifest may have left its work behind
+        # A run that was killed after its manifest may have made no bag, and left its work behind.
+        if job.bag:
+            bag.make(job.out, name)
+        tidy(plan, job.out)
         return Prepared(plan, index, frozenset(range(len(plan.tiles))), published=True)
     ledger = Ledger(layout.work_dir(job.out, name))
     ledger.keep_plan(plan.id, to_json(plan))
@@ -200,7 +203,7 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
             encoded_s += time.perf_counter() - at
             hashes = hashes or found  # of the first deliverable
             name, sha256, size = ledger.put(path, f"{stem}-{output.name}")
-            segments.append(Segment(output.name, name, sha256, size))
+            segments.append(Segment(output.name, name, sha256, size, tuple(found)))
             path.unlink()
         rows = folder / "rows.parquet"
         tables.write_rows(rows, _rows(plan, restored, hashes))

@@ -95,6 +95,7 @@ def publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any
             scratch=folder,
             threads=steps.threads(job.spec),
             overwrite=job.overwrite,
+            bag=job.bag,
             nets=job.nets,
             code_sha256=code,
         )

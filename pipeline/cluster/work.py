@@ -25,6 +25,8 @@ class Job:
     """Pass name → its weights."""
     frames: tuple[int, int] | None = None
     overwrite: bool = False
+    bag: bool = False
+    """Also make a bag of every reel that is published."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Tells this run from the others that share a node's scratch."""
 

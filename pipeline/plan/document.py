@@ -12,6 +12,7 @@ from pipeline.types import (
     Colour,
     Component,
     ImageSequence,
+    Mastering,
     OtherStream,
     Override,
     PassPlan,
@@ -73,9 +74,11 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
                         "time_base": Fraction(reel["time_base"]),
                         "sample_aspect": Fraction(reel["sample_aspect"]),
                         "colour": Colour(**{**reel["colour"], "assumed": tuple(reel["colour"]["assumed"])}),
-                        "others": tuple(OtherStream(**o) for o in reel["others"]),
-                        "tags": tuple((k, v) for k, v in reel["tags"]),
+                        "others": tuple(OtherStream(**{**o, "tags": _pairs(o["tags"])}) for o in reel["others"]),
+                        "tags": _pairs(reel["tags"]),
+                        "picture_tags": _pairs(reel["picture_tags"]),
                         "display_matrix": tuple(reel["display_matrix"]) if reel["display_matrix"] else None,
+                        "mastering": _mastering(reel["mastering"]),
                         "format": _pixel_format(fmt),
                         "sequence": _sequence(reel["sequence"]),
                     }
@@ -96,6 +99,21 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
 
 def _sequence(data: dict[str, Any] | None) -> ImageSequence | None:
     return ImageSequence(**{**data, "beside": tuple(data["beside"])}) if data else None
+
+
+def _mastering(data: dict[str, Any] | None) -> Mastering | None:
+    if data is None:
+        return None
+    primaries, luminance, light = data["primaries"], data["luminance"], data["light"]
+    return Mastering(
+        tuple(Fraction(v) for v in primaries) if primaries else None,
+        (Fraction(luminance[0]), Fraction(luminance[1])) if luminance else None,
+        (int(light[0]), int(light[1])) if light else None,
+    )
+
+
+def _pairs(data: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((k, v) for k, v in data)
 
 
 def _pixel_format(data: dict[str, Any]) -> PixelFormat:

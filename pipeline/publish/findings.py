@@ -17,6 +17,8 @@ Kind = Literal[
     "provenance",
     "frames",
     "pixels",
+    "streams",
+    "bag",
     "half",
     "quarantined",
     "empty",
@@ -31,7 +33,8 @@ class Finding:
     reel: str | None
     kind: Kind
     """``changed``, ``missing``, ``extra``, ``unreadable``: a file. ``manifest``, ``provenance``: what it says cannot
-    be. ``frames``: counts or tables disagree. ``pixels``: a frame decodes to something else. ``half``: never finished.
+    be. ``frames``: counts or tables disagree. ``pixels``: a frame decodes to something else. ``streams``:
+    sound, or another stream than the picture, is not as it was. ``bag``: a bag is not valid. ``half``: never finished.
     ``quarantined``: not restored. ``empty``: nothing is published there."""
     file: str | None
     """URI."""

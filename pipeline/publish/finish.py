@@ -11,17 +11,21 @@ import datetime
 import errno
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ScratchFullError, StorageError, VerifyError
 from pipeline.publish import layout, provenance, quarantine, recorded, reports
+from pipeline.publish.bag import make as make_bag
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
-from pipeline.publish.ready import others, ready
+from pipeline.publish.ready import Ready, ReadyImages, others, ready
 from pipeline.publish.reports import Step
+from pipeline.reel.assemble import Assembled
+from pipeline.reel.beside import Beside, lay_beside
 from pipeline.reel.deliver import IMAGES
-from pipeline.spec import Deliver
+from pipeline.spec import RESIDUAL, Deliver
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
 from pipeline.types import FrameIndex, NetInfo, Plan, Sha256
@@ -38,6 +42,7 @@ def finish(
     scratch: Path,
     threads: int = 1,
     overwrite: bool = False,
+    bag: bool = False,
     nets: Mapping[str, NetInfo] | None = None,
     code_sha256: Sha256 | None = None,
     notify: Step | None = None,
@@ -45,8 +50,9 @@ def finish(
     """Assemble the deliverables of a reel whose tiles are all in the ledger, and publish them with their reports.
 
     scratch: a local folder; it holds at most one film, two segments, the images of one and the reports at a time.
-    threads: small files that are fetched at once, beyond a few. overwrite: replace another plan's publication. nets:
-    pass name → weights, for their licences. code_sha256: over reelmend's source files. notify: told of progress.
+    threads: small files that are fetched at once, beyond a few. overwrite: replace another plan's publication. bag:
+    also make a bag of it. nets: pass name → weights, for their licences. code_sha256: over reelmend's source files.
+    notify: told of progress.
 
     Returns what ``report/reel.json`` says, with ``folder`` (URI) and ``already`` (a publication by this plan was there
     whole). Calling it again after any interruption goes on to the same end.
@@ -81,6 +87,8 @@ def finish(
             where=str(scratch),
             todo="Free some, or name another folder as cluster.scratch",
         ) from error
+    if bag:
+        make_bag(out, plan.reel.name)
     tidy(plan, out)
     return _summary(plan, out, already=already)
 
@@ -109,7 +117,12 @@ def _publish(
     records = recorded.read(plan, ledger)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
     first = ready(plan, index, ledger, records, outputs[0], folder, tell)
+    # Images hold nothing but pictures: then all else stands in a film of its own.
+    rest = others(plan, index, folder) if outputs[0].codec in IMAGES else None
+    held = _with_pictures(plan, first, rest)
+    laid = lay_beside(plan.reel, index, plan.first, plan.last, held.lacking, folder, plan.reel.base_name)
     reports.write_hashes(plan, index, joined, outputs[0], first.path, folder)
+    more = reports.write_streams(held, laid, folder / layout.SOURCE_STREAMS, folder / layout.OUTPUT_STREAMS)
 
     publication.begin(
         lambda: provenance.make(
@@ -119,23 +132,42 @@ def _publish(
             outputs,
             when=datetime.datetime.now(datetime.UTC),
             nets=nets,
-            not_carried=first.held.left_out,
+            not_carried=[*held.left_out, *map(_where, laid)],
+            beside=laid,
+            streams=more,
             code_sha256=code_sha256,
         )
     )
-    for name in layout.REPORTS:
+    for name in (*layout.REPORTS, *more, *(file for one in laid for file in one.files)):
         publication.put(name, folder / name)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
         one = ready(plan, index, ledger, records, output, folder, tell) if n > 0 else first
+        own = []
+        if n > 0 and output != RESIDUAL:
+            own = reports.write_own_hashes(plan, index, records, output, one.path, one.held, folder)
         made.append(reports.Made(output.name, files[output.name], one.put(publication, tell), one.held))
-    if any(o.codec in IMAGES for o in outputs):
-        beside = others(plan, index, folder)
-        if beside is not None:
-            made.append(reports.Made("others", beside.name, beside.put(publication, tell), beside.held))
-    reports.write_summary(plan, records, joined, made, folder / layout.SUMMARY)
+        for name in own:
+            publication.put(name, folder / name)
+    if rest is not None:
+        made.append(reports.Made("others", rest.name, rest.put(publication, tell), rest.held))
+    reports.write_summary(plan, records, joined, made, laid, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
     publication.end()
+
+
+def _with_pictures(plan: Plan, first: Ready, rest: Ready | None) -> Assembled:
+    """What the first deliverable holds of the source, the file with all else taken together with its images."""
+    if rest is not None:
+        left_out = (*first.held.left_out, *rest.held.left_out)
+        return replace(first.held, streams=rest.held.streams, left_out=left_out, lacking=rest.held.lacking)
+    if isinstance(first, ReadyImages):
+        return replace(first.held, lacking=tuple(o.index for o in plan.reel.others))
+    return first.held
+
+
+def _where(one: Beside) -> str:
+    return f"The {one.kind} stream {one.index} lies beside as {' and '.join(one.files)}"
 
 
 def _summary(plan: Plan, out: str, *, already: bool) -> dict[str, Any]:

@@ -22,6 +22,8 @@ OUTPUT_MD5 = "output.framemd5"
 FRAMES = "report/frames.parquet"
 SHOTS = "report/shots.parquet"
 TILES = "report/tiles.parquet"
+SOURCE_STREAMS = "source.streamhash"
+OUTPUT_STREAMS = "output.streamhash"
 SUMMARY = "report/reel.json"
 REPORTS = (FRAMES, SHOTS, TILES, SOURCE_MD5, OUTPUT_MD5)
 """What is published before the deliverables, in this order. The summary, which tells of these, follows them."""
@@ -30,14 +32,19 @@ _WORK = ".work"
 _INDEX_VERSION = 2
 """Raised whenever an index comes out otherwise, so that an older one is not taken for it."""
 _QUARANTINE = "quarantine"
+_BAGS, _BAG = "bags", ".bag"
 _PLAN = re.compile(r"^plan-([0-9a-f]{64})\.json$")
 _TILE = re.compile(r"^(\d{6,})-(\d{7,})-(\d{7,})-([0-9a-f]{64})\.json$")
-BESIDE = ".mka"
+OTHERS = ".mka"
 """Suffix of the file with what a film holds beside its pictures, where these are delivered as images."""
-_FILE = "|".join(map(re.escape, (*SUFFIX.values(), BESIDE)))
+_FILE = "|".join(map(re.escape, (*SUFFIX.values(), OTHERS)))
 _FOLDER = "|".join(map(re.escape, IMAGES.values()))
 _DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+)")
 """What follows a reel's base name in the name of a deliverable, or of an image of one."""
+_ABOUT_ONE = re.compile(r"\.[a-z][a-z0-9_-]{0,31}\.(framemd5|streamhash)")
+"""The same in the name of a further deliverable's hashes."""
+_BESIDE = re.compile(r"\.\d{2,3}-[a-z]{1,16}\.[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""The same in the name of what lies beside, because the first deliverable cannot carry it."""
 _MARKS = (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5, SUMMARY)
 """A folder that holds one of these is a reel's."""
 
@@ -84,6 +91,12 @@ def quarantine(out: str, reel: str) -> str:
     return join(out, _QUARANTINE, *folders, f"{base}.json")
 
 
+def bag_dir(out: str, reel: str) -> str:
+    """Folder of a reel's bag. Its name has a suffix, so that no bag lies inside another (reels ``a`` and ``a/b``)."""
+    *folders, base = reel.split("/")
+    return join(out, _BAGS, *folders, f"{base}{_BAG}")
+
+
 def suffix(output: Output) -> str:
     """Suffix of a deliverable's segments, with its dot; of images a tar."""
     return ".tar" if output.codec in IMAGES else SUFFIX[output.codec]
@@ -99,9 +112,9 @@ def deliverables(base: str, outputs: Sequence[Output]) -> dict[str, str]:
     return names
 
 
-def beside(base: str) -> str:
-    """Name of the file with the sound and all else that numbered images cannot hold."""
-    return f"{base}{BESIDE}"
+def others(base: str) -> str:
+    """Name of the file with the sound and all else that numbered images, as the first deliverable, cannot hold."""
+    return f"{base}{OTHERS}"
 
 
 def below(folder: str, files: Iterable[Stat]) -> list[tuple[str, Stat]]:
@@ -112,10 +125,23 @@ def below(folder: str, files: Iterable[Stat]) -> list[tuple[str, Stat]]:
 
 def is_ours(reel: str, name: str) -> bool:
     """Whether a name below a reel's folder is one that some job publishes: such a file may be replaced or removed."""
-    base = reel.rsplit("/", 1)[-1]
-    if name in (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5) or name.startswith("report/"):
+    base = base_of(reel)
+    if name in (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5, SOURCE_STREAMS, OUTPUT_STREAMS):
         return True
-    return name.startswith(f"{base}.") and _DELIVERABLE.fullmatch(name, len(base)) is not None
+    if name.startswith("report/"):
+        return True
+    kinds = (_DELIVERABLE, _ABOUT_ONE, _BESIDE)
+    return name.startswith(f"{base}.") and any(kind.fullmatch(name, len(base)) for kind in kinds)
+
+
+def base_of(reel: str) -> str:
+    """What the names of a reel's files begin with."""
+    return reel.rsplit("/", 1)[-1]
+
+
+def hashes_of(base: str, output: str, kind: str) -> str:
+    """Name of a further deliverable's own ``framemd5`` or ``streamhash``."""
+    return f"{base}.{output}.{kind}"
 
 
 @dataclass(slots=True)
@@ -136,6 +162,8 @@ class Sorted:
     work: dict[str, Work] = field(default_factory=dict)
     """Reel → what is under way or was kept of it."""
     quarantined: dict[str, Stat] = field(default_factory=dict)
+    bags: dict[str, dict[str, Stat]] = field(default_factory=dict)
+    """Reel → name below its bag's folder → file."""
 
 
 def sort_out(files: Iterable[tuple[str, Stat]]) -> Sorted:
@@ -148,6 +176,9 @@ def sort_out(files: Iterable[tuple[str, Stat]]) -> Sorted:
             _sort_work(found.work, below, stat)
         elif top == _QUARANTINE and below.endswith(".json"):
             found.quarantined[below.removesuffix(".json")] = stat
+        elif top == _BAGS and f"{_BAG}/" in below:
+            reel, _, inside = below.partition(f"{_BAG}/")
+            found.bags.setdefault(reel, {})[inside] = stat
         else:
             rest.append((name, stat))
     found.reels = _by_reel(rest)

@@ -21,20 +21,23 @@ _PLAIN = {code: char for char, code in _CODED.items()}
 _TODO = "Restore the file from a copy, or delete the reel's folder and run its job again"
 
 
-def write(hashes: Mapping[str, Sha256]) -> str:
-    """The manifest's text, paths in order, so that equal files give equal bytes. ``hashes``: path → sha256."""
+def write(hashes: Mapping[str, Sha256], *, may_name_itself: bool = False) -> str:
+    """The manifest's text, paths in order, so that equal files give equal bytes. ``hashes``: path → sha256.
+
+    ``may_name_itself``: as a bag's tag manifest does, which is another file.
+    """
     lines = []
     for path in sorted(hashes):
-        if (fault := _fault(path)) is not None:
+        if (fault := _fault(path)) is not None and not (may_name_itself and path == MANIFEST):
             raise VerifyError(f"a name that no manifest can hold: {fault}", where=path, todo="Rename the reel")
         lines.append(f"{hashes[path]}  {''.join(_CODED.get(c, c) for c in path)}\n")
     return "".join(lines)
 
 
-def parse(data: bytes, *, where: str) -> dict[str, Sha256]:
+def parse(data: bytes, *, where: str, may_name_itself: bool = False) -> dict[str, Sha256]:
     """Path → sha256, as ``write`` had it. Raises VerifyError naming the line where the text is no manifest.
 
-    No path that is given back leads out of the folder or names the manifest itself.
+    No path that is given back leads out of the folder or, unless ``may_name_itself``, names the manifest itself.
     """
     if len(data) > MAX_BYTES:
         raise VerifyError(f"a manifest of {len(data)} bytes; at most {MAX_BYTES} are read", where=where, todo=_TODO)
@@ -50,7 +53,7 @@ def parse(data: bytes, *, where: str) -> dict[str, Sha256]:
         path = _decode(match[2]) if match else None
         if match is None or path is None:
             raise VerifyError(f"line {number} is not a sha256 and a path: {line[:120]!r}", where=where, todo=_TODO)
-        if (fault := _fault(path)) is not None:
+        if (fault := _fault(path)) is not None and not (may_name_itself and path == MANIFEST):
             raise VerifyError(f"line {number} names a path that is {fault}: {path[:120]!r}", where=where, todo=_TODO)
         if path in found:
             raise VerifyError(f"line {number} names {path[:120]!r} a second time", where=where, todo=_TODO)

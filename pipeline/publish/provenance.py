@@ -12,32 +12,22 @@ import hashlib
 import importlib.metadata
 import platform
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.plan.document import plain
-from pipeline.publish import layout
-from pipeline.publish.documents import as_json, iso, moment, read_object
+from pipeline.publish import events, layout
+from pipeline.publish.documents import as_json, read_object
 from pipeline.reel import residual
-from pipeline.reel.deliver import IMAGES, deliver_format
+from pipeline.reel.beside import Beside
+from pipeline.reel.deliver import deliver_format
 from pipeline.spec import RESIDUAL, Output
 from pipeline.types import ENGINE_VERSION, FrameIndex, NetInfo, Plan, Sha256, TileRecord
 
 MAX_BYTES = 64 << 20
 FORMAT, VERSION = "reelmend-provenance", 1
-_VOCABULARY = "http://id.loc.gov/vocabulary/preservation/eventType/"
-_TYPES = {
-    "creation": "cre",
-    "fixity check": "fix",
-    "message digest calculation": "mes",
-    "modification": "mod",
-    "validation": "val",
-}
-"""Event types in use, with their codes in the vocabulary."""
 _LIBRARIES = ("av", "numpy", "torch", "ray", "pyarrow", "fsspec", "s3fs", "opencv-python-headless")
-_AGENT = "reelmend"
 
 
 def make(
@@ -50,12 +40,15 @@ def make(
     nets: Mapping[str, NetInfo],
     not_carried: Sequence[str],
     code_sha256: Sha256 | None,
+    beside: Sequence[Beside] = (),
+    streams: Sequence[str] = (),
 ) -> bytes:
     """The document, as UTF-8 JSON.
 
     records: of every tile of the plan, in order. when: now, at which the first deliverable is assembled and checked.
     nets: pass name → weights, for their licences. not_carried: a sentence for each thing of the source that the
-    first deliverable does not hold. code_sha256: over reelmend's own source files.
+    first deliverable does not hold. code_sha256: over reelmend's own source files. beside: what of it lies there as
+    files. streams: names of the files with the hashes of its other streams.
     """
     document = {
         "format": FORMAT,
@@ -75,6 +68,7 @@ def make(
         },
         "assumed": plan.reel.colour.assumed,
         "not_carried": list(not_carried),
+        "beside": beside,
         "deliverables": [
             {"name": o.name, "file": file, "codec": o.codec, "pixel_format": _pixel_format(plan, o)}
             for o, file in zip(outputs, layout.deliverables(plan.reel.base_name, outputs).values(), strict=True)
@@ -85,9 +79,9 @@ def make(
         "software": software(code_sha256),
         "machines": _machines(records),
         "spec": plan.spec,
-        "agents": _agents(records),
-        "objects": _objects(plan, outputs),
-        "events": _events(plan, records, outputs, when),
+        "agents": events.agents(records, software(code_sha256)["reelmend"]),
+        "objects": events.objects(plan, outputs, beside),
+        "events": events.events(plan, records, outputs, when, beside, streams),
     }
     return as_json(document).encode()
 
@@ -130,10 +124,6 @@ def _pixel_format(plan: Plan, output: Output) -> str:
     return deliver_format(plan.reel.format, output, width=plan.reel.width, height=plan.reel.height).name
 
 
-def _format_name(output: Output) -> str:
-    return f"{output.codec} images" if output.codec in IMAGES else f"{output.codec} in {layout.suffix(output)[1:]}"
-
-
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
@@ -171,125 +161,3 @@ def _machines(records: Sequence[TileRecord]) -> list[dict[str, Any]]:
         {"host": host, "device": device, "tiles": tiles, "frames": frames}
         for (host, device), (tiles, frames) in sorted(found.items())
     ]
-
-
-def _agents(records: Sequence[TileRecord]) -> list[dict[str, Any]]:
-    software_agent = {
-        "agentIdentifier": {"agentIdentifierType": "local", "agentIdentifierValue": _AGENT},
-        "agentName": "Reelmend",
-        "agentType": "software",
-        "agentVersion": _version("reelmend"),
-    }
-    hosts = [
-        {
-            "agentIdentifier": {"agentIdentifierType": "local", "agentIdentifierValue": f"host:{host}"},
-            "agentName": host,
-            "agentType": "hardware",
-        }
-        for host in sorted({r.host for r in records})
-    ]
-    return [software_agent, *hosts]
-
-
-def _objects(plan: Plan, outputs: Sequence[Output]) -> list[dict[str, Any]]:
-    source = {
-        "objectIdentifier": {"objectIdentifierType": "URI", "objectIdentifierValue": plan.reel.uri},
-        "objectCategory": "file",
-        "objectCharacteristics": {"size": plan.reel.bytes, "format": {"formatName": plan.reel.container}},
-        "significantProperties": {"source_id": plan.reel.source_id},
-    }
-    files = layout.deliverables(plan.reel.base_name, outputs)
-    return [
-        source,
-        *(
-            {
-                "objectIdentifier": {"objectIdentifierType": "file", "objectIdentifierValue": files[o.name]},
-                "objectCategory": "representation" if files[o.name].endswith("/") else "file",
-                "objectCharacteristics": {"format": {"formatName": _format_name(o)}},
-                "relationship": {
-                    "relationshipType": "derivation",
-                    "relationshipSubType": "has source",
-                    "relatedObjectIdentifier": plan.reel.uri,
-                },
-            }
-            for o in outputs
-        ),
-    ]
-
-
-def _events(
-    plan: Plan, records: Sequence[TileRecord], outputs: Sequence[Output], when: datetime.datetime
-) -> list[dict[str, Any]]:
-    times = [moment(r.finished, where=f"{plan.reel.name}: the ledger's record of tile {r.number}") for r in records]
-    begin, end = min(times), max(times)
-    frames = plan.last - plan.first
-    files = list(layout.deliverables(plan.reel.base_name, outputs).values())
-    source = [plan.reel.uri]
-    span = f"{frames} frames in {len(records)} tiles, the first recorded at {iso(begin)}"
-    steps: list[tuple[str, datetime.datetime, str, list[str], list[str]]] = []
-    if plan.chain:
-        names = ", ".join(f"{p.name} ({p.kind})" for p in plan.chain)
-        steps.append(("modification", end, f"restored by the chain {names}; {span}", source, files))
-    steps += [
-        (
-            "creation",
-            end,
-            f"encoded as {', '.join(o.codec for o in outputs)}; {span}{'' if plan.chain else '; no pass touched them'}",
-            source,
-            files,
-        ),
-        (
-            "message digest calculation",
-            end,
-            f"MD5 of every decoded frame of the source and of {files[0]}: {layout.SOURCE_MD5}, {layout.OUTPUT_MD5}",
-            [plan.reel.uri, files[0]],
-            [layout.SOURCE_MD5, layout.OUTPUT_MD5],
-        ),
-        (
-            "validation",
-            end,
-            "every encoded segment was decoded again and compared with what it was made from before it counted",
-            files,
-            [],
-        ),
-        (
-            "fixity check",
-            when,
-            f"{files[0]} put together from its segments, whose sha256 were checked; "
-            "its packets read back and compared with theirs"
-            + ("; the further deliverables pass the same check before the manifest is written" if files[1:] else ""),
-            files[:1],
-            [],
-        ),
-    ]
-    return [_event(plan, n, *step) for n, step in enumerate(steps)]
-
-
-def _event(
-    plan: Plan, number: int, kind: str, when: datetime.datetime, detail: str, sources: list[str], outcomes: list[str]
-) -> dict[str, Any]:
-    links = [("source", s) for s in sources] + [("outcome", o) for o in outcomes]
-    return {
-        "eventIdentifier": {
-            "eventIdentifierType": "UUID",
-            "eventIdentifierValue": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{plan.id}/{number}/{iso(when)}")),
-        },
-        "eventType": kind,
-        "eventTypeURI": _VOCABULARY + _TYPES[kind],
-        "eventDateTime": iso(when),
-        "eventDetailInformation": {"eventDetail": detail},
-        "eventOutcomeInformation": {"eventOutcome": "success"},
-        "linkingAgentIdentifier": {
-            "linkingAgentIdentifierType": "local",
-            "linkingAgentIdentifierValue": _AGENT,
-            "linkingAgentRole": "executing program",
-        },
-        "linkingObjectIdentifier": [
-            {
-                "linkingObjectIdentifierType": "URI" if o == plan.reel.uri else "file",
-                "linkingObjectIdentifierValue": o,
-                "linkingObjectRole": role,
-            }
-            for role, o in links
-        ],
-    }

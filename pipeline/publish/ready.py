@@ -105,10 +105,10 @@ def ready(
 
 
 def others(plan: Plan, index: FrameIndex, folder: Path) -> Ready | None:
-    """What a film holds beside its pictures, as a file of its own; None where there is nothing."""
-    path = folder / layout.beside("others")
+    """What a film holds beside its pictures, as a file of its own; None where there is nothing that Matroska takes."""
+    path = folder / layout.others("others")
     held = assemble_others(plan.reel, index, plan.first, plan.last, path)
-    return Ready(layout.beside(plan.reel.base_name), held, path) if held else None
+    return Ready(layout.others(plan.reel.base_name), held, path) if held else None
 
 
 def _images(
@@ -121,7 +121,7 @@ def _images(
             sample.write_bytes(next(images)[1])
     finally:
         source.close()
-    said = image_writing.not_in_images(plan.reel, output, layout.beside(plan.reel.base_name))
+    said = image_writing.not_in_images(plan.reel, output, layout.others(plan.reel.base_name))
     held = Assembled(plan.last - plan.first, sum(s.bytes for s in segments), (), said)
     return ReadyImages(name, held, sample, ledger, segments)
 

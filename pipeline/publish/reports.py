@@ -14,8 +14,9 @@ from pipeline import tables
 from pipeline.publish import layout
 from pipeline.publish.documents import as_json
 from pipeline.publish.recorded import check_rows
-from pipeline.reel import framemd5
+from pipeline.reel import framemd5, streamhash
 from pipeline.reel.assemble import Assembled
+from pipeline.reel.beside import Beside
 from pipeline.reel.deliver import IMAGES, output_pts
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.picture import shape_of
@@ -112,7 +113,12 @@ class Made:
 
 
 def write_summary(
-    plan: Plan, records: Sequence[TileRecord], joined: Joined, deliverables: Sequence[Made], to: Path
+    plan: Plan,
+    records: Sequence[TileRecord],
+    joined: Joined,
+    deliverables: Sequence[Made],
+    laid: Sequence[Beside],
+    to: Path,
 ) -> None:
     """``reel.json``: the reel in one page. The figures' units and meanings stand in frames.parquet."""
     summary, reel = joined.summary, plan.reel
@@ -125,6 +131,7 @@ def write_summary(
                 "source": reel.uri,
                 "plan_id": plan.id,
                 "deliverables": deliverables,
+                "beside": laid,
                 "first": plan.first,
                 "last": plan.last,
                 "frames": summary.frames,
@@ -175,13 +182,7 @@ def write_hashes(
     else:
         source = _hashes(plan.reel.uri, index, times, joined.source_md5, stream=plan.reel.stream)
     check_unchanged(plan.reel)
-    base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
-    if output.codec in IMAGES:
-        # The first of them: as FFmpeg's ``image2`` reads the folder, numbered from 0.
-        about = shape_of(deliverable)
-        made = framemd5.of_constant_rate(index.rate, about.size, about.sample_aspect, about.bytes, joined.output_md5)
-    else:
-        made = _hashes(str(deliverable), index, (base, pts.tolist()), joined.output_md5, stream=None)
+    made = _hashes_of_output(plan, index, output, deliverable, joined.output_md5)
     for name, film in ((layout.SOURCE_MD5, source), (layout.OUTPUT_MD5, made)):
         (folder / name).write_text(framemd5.framemd5_text(film), encoding="ascii")
 
@@ -193,6 +194,67 @@ def _hashes_of_images(plan: Plan, md5s: Sequence[Md5]) -> framemd5.FrameHashes:
     return framemd5.of_constant_rate(
         reel.rate, size, reel.sample_aspect, reel.format.frame_bytes(*size), md5s, start=plan.first
     )
+
+
+def _hashes_of_output(
+    plan: Plan, index: FrameIndex, output: Output, deliverable: Path, md5s: Sequence[Md5]
+) -> framemd5.FrameHashes:
+    base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
+    if output.codec in IMAGES:
+        # The first of them: as FFmpeg's ``image2`` reads the folder, numbered from 0.
+        about = shape_of(deliverable)
+        return framemd5.of_constant_rate(index.rate, about.size, about.sample_aspect, about.bytes, md5s)
+    return _hashes(str(deliverable), index, (base, pts.tolist()), md5s, stream=None)
+
+
+def write_own_hashes(
+    plan: Plan,
+    index: FrameIndex,
+    records: Sequence[TileRecord],
+    output: Output,
+    deliverable: Path,
+    held: Assembled,
+    folder: Path,
+) -> list[str]:
+    """The ``framemd5`` and ``streamhash`` of a further deliverable; gives the names of what was written.
+
+    ``deliverable``: assembled; of images the first one.
+    """
+    base, names = plan.reel.base_name, []
+    segments = [s for r in records for s in r.segments if s.deliverable == output.name]
+    md5s = [md5 for s in segments for md5 in s.md5s]
+    if len(md5s) == plan.last - plan.first:  # not so in records of an earlier version
+        made = _hashes_of_output(plan, index, output, deliverable, md5s)
+        names.append(layout.hashes_of(base, output.name, "framemd5"))
+        (folder / names[-1]).write_text(framemd5.framemd5_text(made), encoding="ascii")
+    if held.streams:
+        names.append(layout.hashes_of(base, output.name, "streamhash"))
+        (folder / names[-1]).write_text(_streams_in(held), encoding="ascii")
+    return names
+
+
+def write_streams(held: Assembled, laid: Sequence[Beside], source: Path, output: Path) -> list[str]:
+    """``source.streamhash`` and ``output.streamhash``, each where there are such streams; gives their names.
+
+    Of an excerpt, the source's are over the packets that were taken.
+    """
+    streams = [streamhash.of_kind(s.index, s.kind, s.source_sha256) for s in held.streams]
+    # One that is carried in another form also lies beside.
+    streams += [
+        streamhash.of_kind(b.index, b.kind, b.source_sha256)
+        for b in laid
+        if b.kind != "attachment" and b.index not in {s.index for s in streams}
+    ]
+    names = []
+    for path, text in ((source, streamhash.streamhash_text(streams)), (output, _streams_in(held))):
+        if text:
+            path.write_text(text, encoding="ascii")
+            names.append(path.name)
+    return names
+
+
+def _streams_in(held: Assembled) -> str:
+    return streamhash.streamhash_text(streamhash.of_kind(s.place, s.kind, s.sha256) for s in held.streams)
 
 
 def _hashes(

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from pipeline import tables
-from pipeline.errors import MissingError, ReelmendError, VerifyError
-from pipeline.publish import layout, manifest, provenance, quarantine
-from pipeline.publish.documents import read_object
-from pipeline.publish.findings import Checked, Finding, Kind, Report
-from pipeline.publish.publication import hash_file
-from pipeline.publish.state import look, read_if_there
-from pipeline.publish.undo import residual_of
-from pipeline.reel import framemd5
-from pipeline.reel.formats import pixel_format
-from pipeline.reel.residual import undo
+from pipeline.publish import bag, layout, quarantine
+from pipeline.publish.check import ReelCheck
+from pipeline.publish.findings import Checked, Finding, Report
+from pipeline.publish.state import look
 from pipeline.storage import store
-from pipeline.types import Md5, Sha256
-
-_SUMMARY_BYTES = 16 << 20
-_HASHES_BYTES = 1 << 30
-_RESTORE = "Restore the file from a copy, or delete the reel's folder and run its job again"
-
 
 Step = Callable[[str, int, int], None]
 
@@ -30,9 +16,11 @@ Step = Callable[[str, int, int], None]
 def verify(outs: Sequence[str], *, threads: int = 1, notify: Step | None = None) -> Report:
     """Check every reel below each OUT (or at it: the folder of one reel will do).
 
-    Every file that a manifest names is hashed, none may be missing or too many; the first deliverable is decoded and
-    every frame compared with ``output.framemd5`` and ``frames.parquet``; counts and plan ids must agree. threads: of
-    the decoder. notify: told ``(reel's URI, done, of)``. Raises StorageError where an OUT cannot be listed at all.
+    Every file that a manifest names is hashed, none may be missing or too many; every deliverable is decoded and every
+    frame compared with its ``framemd5`` (the first one's also with ``frames.parquet``), its other streams with its
+    ``streamhash``; with the residual every frame of the source must come back; bags must be valid; counts and plan ids
+    must agree. threads: of the decoder. notify: told ``(reel's URI, done, of)``. Raises StorageError where an OUT
+    cannot be listed at all.
     """
     reels: list[Checked] = []
     findings: list[Finding] = []
@@ -41,224 +29,19 @@ def verify(outs: Sequence[str], *, threads: int = 1, notify: Step | None = None)
         for n, (reel, there) in enumerate(sorted(files.reels.items())):
             if notify:
                 notify(store.join(out, reel), n, len(files.reels))
-            check = _Check(out, reel, there, threads)
+            check = ReelCheck(out, reel, there, threads)
             check.run()
             reels.append(check.result())
             findings += check.findings
+        for reel, there in sorted(files.bags.items()):
+            findings += bag.check(out, reel, there)
         for entry in quarantine.read_all(files):
             uri = layout.quarantine(out, entry.reel)
             findings.append(Finding(out, entry.reel, "quarantined", uri, entry.frame, entry.message, entry.todo))
-        if not files.reels and not files.quarantined:
+        if not (files.reels or files.quarantined or files.bags):
             findings.append(
                 Finding(
                     out, None, "empty", None, None, "nothing is published below it", "Name a folder that a run wrote to"
                 )
             )
     return Report(tuple(reels), tuple(findings))
-
-
-class _Check:
-    """One reel."""
-
-    def __init__(self, out: str, reel: str, there: dict[str, store.Stat], threads: int):
-        self.findings: list[Finding] = []
-        self._out = out
-        self._reel = reel
-        self._there = there
-        self._threads = threads
-        self._plan_id: Sha256 | None = None
-        self._frames = 0
-
-    def result(self) -> Checked:
-        size = sum(s.bytes for s in self._there.values())
-        return Checked(self._out, self._reel, self._plan_id, len(self._there), size, self._frames, not self.findings)
-
-    def run(self) -> None:
-        said = self._provenance()
-        listed = self._manifest()
-        if listed is None:
-            return
-        for name, digest in listed.items():
-            self._file(name, digest)
-        for name in sorted(set(self._there) - set(listed) - {layout.MANIFEST}):
-            self._found("extra", name, "the manifest does not name it", "Move it elsewhere")
-        for name in (layout.PROVENANCE, *layout.REPORTS, layout.SUMMARY):
-            if name not in listed:
-                self._found(
-                    "manifest", name, "the manifest does not name it, though every publication has it", _RESTORE
-                )
-        if said is not None:
-            with _Telling(self, "frames", layout.SUMMARY):
-                self._summary(said)
-            self._pictures(said, listed)
-
-    def _uri(self, name: str) -> str:
-        return layout.published(self._out, self._reel, name)
-
-    def _found(self, kind: Kind, name: str | None, found: str, todo: str, frame: int | None = None) -> None:
-        file = self._uri(name) if name else None
-        self.findings.append(Finding(self._out, self._reel, kind, file, frame, found, todo))
-
-    def _provenance(self) -> dict[str, Any] | None:
-        """The provenance, once it says what the further checks need."""
-        data = read_if_there(self._uri(layout.PROVENANCE), provenance.MAX_BYTES)
-        if data is None:
-            return None  # the manifest names it, so that it is missed there
-        with _Telling(self, "provenance", layout.PROVENANCE):
-            said = provenance.read(data, where=self._uri(layout.PROVENANCE))
-            self._plan_id = str(said["plan_id"])
-            first, last = (int(n) for n in said["frames"])
-            files = [str(d["file"]) for d in said["deliverables"]]
-            if not 0 <= first < last or not files:
-                raise ValueError(f"frames {first}:{last} in {len(files)} deliverables")
-            return said
-        return None
-
-    def _manifest(self) -> dict[str, Sha256] | None:
-        data = read_if_there(self._uri(layout.MANIFEST), manifest.MAX_BYTES)
-        if data is None:
-            of = f" of the plan {self._plan_id[:12]}" if self._plan_id else ""
-            self._found(
-                "half",
-                layout.MANIFEST,
-                f"an unfinished publication{of}: there is no manifest",
-                "Run the same job again: it finishes what it began",
-            )
-            return None
-        with _Telling(self, "manifest", layout.MANIFEST):
-            return manifest.parse(data, where=self._uri(layout.MANIFEST))
-        return None
-
-    def _file(self, name: str, digest: Sha256) -> None:
-        with _Telling(self, "unreadable", name):
-            found = hash_file(self._uri(name))
-            if found != digest:
-                self._found("changed", name, f"its sha256 is {found}, the manifest says {digest}", _RESTORE)
-
-    def _summary(self, said: dict[str, Any]) -> None:
-        uri = self._uri(layout.SUMMARY)
-        summary = read_object(store.read_bytes(uri, limit=_SUMMARY_BYTES), where=uri)
-        if summary.get("plan_id") != self._plan_id:
-            self._found(
-                "provenance",
-                layout.SUMMARY,
-                f"it is of the plan {str(summary.get('plan_id'))[:12]}, the provenance of {str(self._plan_id)[:12]}",
-                _RESTORE,
-            )
-        first, last = said["frames"]
-        if (summary.get("first"), summary.get("last"), summary.get("frames")) != (first, last, last - first):
-            self._found(
-                "frames", layout.SUMMARY, f"it does not say the frames {first}:{last} of the provenance", _RESTORE
-            )
-
-    def _pictures(self, said: dict[str, Any], listed: dict[str, Sha256]) -> None:
-        """Tables against each other, and the decoded deliverable against both."""
-        first, last = said["frames"]
-        rows: dict[str, list[Any]] = {"frame": [], "source_md5": [], "output_md5": []}
-        with _Telling(self, "frames", layout.FRAMES), store.open_read(self._uri(layout.FRAMES)) as file:
-            rows = tables.read_columns(file, list(rows))
-            self._count(layout.FRAMES, len(rows["frame"]), last - first)
-            self._differs(
-                layout.FRAMES, rows["frame"], range(first, last), first, "it is the row of frame {}, expected {}"
-            )
-        text = "its line says {}, frames.parquet {}"
-        output: Sequence[Md5] = rows["output_md5"]
-        for name, column in ((layout.SOURCE_MD5, "source_md5"), (layout.OUTPUT_MD5, "output_md5")):
-            with _Telling(self, "frames", name):
-                md5s = self._hashes(name)
-                self._count(name, len(md5s), last - first)
-                if rows[column]:
-                    self._differs(name, md5s, rows[column], first, text)
-                if name == layout.OUTPUT_MD5:
-                    output = md5s
-        name = str(said["deliverables"][0]["file"])
-        # Of images: those of their folder, which its listing then counts.
-        held = any(n.startswith(name) for n in listed) if name.endswith("/") else name in listed
-        if not held:
-            self._found("manifest", layout.MANIFEST, f"it does not name the deliverable {name}", _RESTORE)
-            return
-        if not (name.endswith("/") or name in self._there):
-            return  # missed already
-        decoded: list[Md5] = []
-        said_so = f"it decodes to {{}}, {layout.OUTPUT_MD5} says {{}}"
-        residual = residual_of(said)
-        if residual in self._there:
-            with _Telling(self, "pixels", residual, first):
-                decoded = self._undone(said, name, residual, output, rows["source_md5"])
-        with _Telling(self, "pixels", name, first):
-            decoded = decoded or list(self._decoded(name))
-            self._count(name, len(decoded), last - first)
-            self._differs(name, decoded, output, first, said_so, "pixels")
-
-    def _undone(
-        self, said: dict[str, Any], name: str, residual: str, output: Sequence[Md5], source: Sequence[Md5]
-    ) -> list[Md5]:
-        """Hashes of the decoded deliverable; on the way, what comes back of the source is held against its hashes."""
-        first = int(said["frames"][0])
-        fmt = pixel_format(str(said["source"]["format"]["name"]))
-        decoded: list[Md5] = []
-        back: list[Md5] = []
-        for n, one in enumerate(undo(self._uri(name), self._uri(residual), fmt, threads=self._threads)):
-            if one.output_md5 is not None:
-                self._frames += 1
-                decoded.append(one.output_md5)
-            if one.source_md5 is not None:
-                # Where the deliverable's own frame is wrong the residual is not to blame.
-                blameless = one.output_md5 != (output[n] if n < len(output) else None) and n < len(source)
-                back.append(source[n] if blameless else one.source_md5)
-        if len(back) < len(decoded):
-            self._found("pixels", residual, "it has no such frame", _RESTORE, first + len(back))
-        text = f"with {name} it gives {{}} back, {layout.SOURCE_MD5} says {{}}"
-        self._differs(residual, back, source, first, text, "pixels")
-        return decoded
-
-    def _hashes(self, name: str) -> tuple[Md5, ...]:
-        data = store.read_bytes(self._uri(name), limit=_HASHES_BYTES)
-        try:
-            return framemd5.parse(data.decode("ascii"), where=self._uri(name)).md5s
-        except UnicodeDecodeError as error:
-            raise VerifyError(f"not ASCII at byte {error.start}", where=self._uri(name)) from None
-
-    def _decoded(self, name: str) -> Iterator[Md5]:
-        for _, md5 in framemd5.decoded_hashes(self._uri(name), self._threads):
-            self._frames += 1
-            yield md5
-
-    def _count(self, name: str, found: int, expected: int) -> None:
-        if found != expected:
-            self._found("frames", name, f"it has {found} frames, the provenance says {expected}", _RESTORE)
-
-    def _differs(
-        self, name: str, found: Sequence[Any], expected: Sequence[Any], first: int, text: str, kind: Kind = "frames"
-    ) -> None:
-        """Name the first frame that differs. Different lengths are told by ``_count``."""
-        wrong = [n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b]
-        if wrong:
-            n = wrong[0]
-            more = f"; {len(wrong)} of {len(found)} frames differ" if len(wrong) > 1 else ""
-            self._found(kind, name, text.format(found[n], expected[n]) + more, _RESTORE, first + n)
-
-
-class _Telling:
-    """Turns what is wrong with one file into a finding, so that the other files are looked at too."""
-
-    def __init__(self, check: _Check, kind: Kind, name: str, first: int = 0):
-        self._check, self._kind, self._name, self._first = check, kind, name, first
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> bool:
-        found = self._check._found
-        if isinstance(error, MissingError):
-            if not any(f.kind == "missing" and f.file == self._check._uri(self._name) for f in self._check.findings):
-                found("missing", self._name, "there is no such file, though it was published", _RESTORE)
-            return True
-        if isinstance(error, ReelmendError):
-            frame = None if error.frame is None else self._first + error.frame
-            found(self._kind, self._name, error.what, error.todo or _RESTORE, frame)
-            return True
-        if isinstance(error, KeyError | TypeError | ValueError):
-            found(self._kind, self._name, f"it does not say what it should ({type(error).__name__}: {error})", _RESTORE)
-            return True
-        return False

@@ -7,8 +7,9 @@ packet or two of each stream, and 16 bytes of record for each packet.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +22,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
 from pipeline.errors import VerifyError
-from pipeline.reel import carry, logs, matroska
+from pipeline.reel import carry, hdr, logs, matroska, tags
 from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
 from pipeline.reel.joined import REORDER, Joined
 from pipeline.reel.probe import check_unchanged
@@ -43,9 +44,13 @@ class CarriedStream:
     """In the source."""
     kind: str
     codec: str
+    place: int
+    """In the deliverable."""
     packets: int
     sha256: Sha256
-    """Over its packets' bytes, one behind the other."""
+    """Over its packets' bytes in the deliverable, one behind the other."""
+    source_sha256: Sha256
+    """The same of the source; of an excerpt, over the packets that were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Assembled:
     streams: tuple[CarriedStream, ...]
     left_out: tuple[str, ...]
     """One sentence for each thing of the source that the container cannot carry, or not as it was."""
+    lacking: tuple[int, ...] = ()
+    """The source's streams of which that is said."""
 
 
 def assemble(
@@ -92,7 +99,7 @@ def assemble(
 def assemble_others(
     reel: Reel, index: FrameIndex, first: int, last: int, path: Path, *, local: Path | None = None
 ) -> Assembled | None:
-    """As ``assemble`` into Matroska, without the picture; None where the source has nothing else to carry.
+    """As ``assemble`` into Matroska, without the picture; None where the source has nothing that goes into it.
 
     For deliverables of images, which hold nothing but pictures. Times are the source's.
     """
@@ -115,7 +122,7 @@ def _assembled(
     first, last = span
     template = joined.template if joined is not None else None
     with _opened(reel, local) as source:
-        carried, left_out = carry.choose(reel, source, template, CONTAINER[output.codec], whole=first == 0)
+        carried, without = carry.choose(reel, source, template, CONTAINER[output.codec], whole=first == 0)
     if joined is None and not carried:
         return None
     # Opened anew, because choosing has read the start of it.
@@ -130,19 +137,27 @@ def _assembled(
     check_unchanged(reel)
     if mux.edits:
         matroska.edit_tracks(path, mux.edits)
-    check(path, mux.traces)
-    left_out += _lost_tags(path, mux.tags)
+    found = check(path, mux.traces)
+    left_out = [one.sentence for one in without] + tags.lost(path, reel, mux.place, picture=joined is not None)
+    if joined is not None:
+        left_out += hdr.left_out(reel, output)
+    if reel.sequence is not None:
+        left_out += [
+            f"The file {name} beside the images is no frame of the film and is not carried"
+            for name in reel.sequence.beside
+        ]
     left_out += [
         f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
         for place, count in mux.moved.items()
     ]
     streams = [
-        CarriedStream(c.index, c.said.kind, c.said.codec, len(t), t.sha256)
+        CarriedStream(c.index, c.said.kind, c.said.codec, place, len(t), found[place], mux.hashes[c.index].hexdigest())
         for c in carried
-        if isinstance(t := mux.traces.get(mux.place[c.index]), StreamTrace)
+        if isinstance(t := mux.traces.get(place := mux.place[c.index]), StreamTrace)
     ]
     frames = last - first if joined is not None else 0
-    return Assembled(frames, path.stat().st_size, tuple(streams), tuple(left_out))
+    lacking = tuple(one.index for one in without)
+    return Assembled(frames, path.stat().st_size, tuple(streams), tuple(left_out), lacking)
 
 
 @contextmanager
@@ -169,7 +184,7 @@ class _Mux:
         begin = index.time(first) if first > 0 else None
         end = index.time(last) if last < len(index) else None
         self._span: carry.Span = (begin, end)
-        self.tags = carry.useful_tags(dict(reel.tags))
+        self._tags = tags.useful(dict(reel.tags))
         self.traces: dict[int, Trace] = {}
         """Stream of the deliverable → what was written of it."""
         self.place: dict[int, int] = {}
@@ -177,19 +192,25 @@ class _Mux:
         self.edits: dict[int, matroska.TrackEdit] = {}
         self.moved: dict[int, int] = {}
         """Stream of the source → how many of its packets went back in time."""
+        self.hashes: dict[int, hashlib._Hash] = {}
+        """Stream of the source → over its packets as they lie there."""
         self._last_dts: dict[int, int] = {}
 
     def write(self, joined: Joined | None, carried: Sequence[carry.Carried], path: Path) -> None:
         """Write the file, picture and other streams interleaved by time."""
         with av.open(str(path), "w", CONTAINER[self._output.codec], container_options=self._options(carried)) as out:
-            picture = self._picture(out, joined.template) if joined is not None else None
+            picture = None
+            if joined is not None:
+                with hdr.described(joined.template, self._reel, self._output) as template:
+                    picture = self._picture(out, template)
             streams = {c.index: self._other(out, c) for c in carried}
-            out.metadata.update(self.tags)
+            out.metadata.update(self._tags)
             out.set_chapters(self._chapters())
             out.start_encoding()
             if picture is not None and picture.time_base != self._base:
                 raise VerifyError(f"the muxer counts in {picture.time_base} s, expected {self._base}", where=str(path))
-            others = carry.pieces(self._reel.uri, self._source, carried, self._span)
+            self.hashes = {c.index: hashlib.sha256() for c in carried}
+            others = carry.pieces(self._reel.uri, self._source, carried, self._span, self.hashes)
             waiting = next(others, None)
             for packet, time in self._pictures(joined, picture) if joined is not None else ():
                 while waiting is not None and waiting.start - self._shift <= time:
@@ -228,7 +249,7 @@ class _Mux:
             stream.codec_context.sample_aspect_ratio = reel.sample_aspect
         if self._source is not None:
             source = self._source.streams[reel.stream]
-            stream.metadata.update(carry.useful_tags(source.metadata))
+            stream.metadata.update(tags.useful(source.metadata))
             stream.disposition = source.disposition & ~Disposition.attached_pic
         timecode = timecode_at(reel.timecode, self._first, reel.rate)
         if timecode is not None:
@@ -249,7 +270,7 @@ class _Mux:
             self.traces[stream.index] = carry.trace_of(source, one)
         if one.delay:
             # FFmpeg numbers Matroska's tracks from 1, in the order of the streams; attachments come last.
-            title = carry.useful_tags(source.metadata).get("title")
+            title = tags.useful(source.metadata).get("title")
             self.edits[stream.index + 1] = matroska.TrackEdit(title, delay=one.delay)
         return stream
 
@@ -327,11 +348,3 @@ class _Mux:
                 packet.pts, packet.dts = max(packet.pts, least), least
             self._last_dts[one.index] = packet.dts
         return int(packet.pts)
-
-
-def _lost_tags(path: Path, tags: Mapping[str, str]) -> list[str]:
-    """A sentence on the film's tags that the container did not take."""
-    with av.open(str(path), metadata_errors="replace") as container:
-        kept = {k.casefold() for k in container.metadata}
-    lost = sorted(k for k in tags if k.casefold() not in kept)
-    return [f"The tags {', '.join(lost)} are left out, {path.suffix[1:]} does not know them"] if lost else []

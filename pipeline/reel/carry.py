@@ -1,10 +1,11 @@
 """A source's other streams: sound, subtitles, further pictures, attachments, carried into the deliverable untouched.
 
-What its container cannot carry is left out and said in a sentence.
+What its container cannot carry is left out and said in a sentence; ``beside.py`` lays it beside the deliverables.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
 from pipeline.errors import SourceError
-from pipeline.reel import logs, matroska
+from pipeline.reel import logs, matroska, tags
 from pipeline.reel.trace import MovTextTrace, PcmTrace, StreamTrace
 from pipeline.reel.writing import CONTAINER_OPTIONS, nearest, reading
 from pipeline.types import OtherStream, Reel
@@ -28,12 +29,6 @@ from pipeline.types import OtherStream, Reel
 Span = tuple[Fraction | None, Fraction | None]
 """Seconds ``[from, to)`` of the source; None is open."""
 
-# Tags that a muxer made for the file that they were in, and that would be false in another.
-_OF_THE_FILE = re.compile(
-    r"encoder|software|duration|bps|number_of_(frames|bytes)|_statistics_.*|major_brand|minor_version|compatible_brands|vendor_id"
-    r"|timecode",
-    re.IGNORECASE,
-)
 _PCM_BITS = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:[lb]e)?|(alaw|mulaw))")
 _UNSAID_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _FLAC_HEADER = 34
@@ -62,23 +57,26 @@ class Carried:
     """Every packet of AAC begins with a header that belongs to a transport stream and that muxers take off."""
 
 
-def useful_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Tags that are as true in the deliverable as in the source."""
-    return {k: v for k, v in metadata.items() if not _OF_THE_FILE.fullmatch(k.partition("-")[0])}
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A stream that does not go into the deliverable, or not as it was."""
+
+    index: int
+    """In the source."""
+    sentence: str
 
 
 def choose(
     reel: Reel, source: InputContainer | None, picture: Stream | None, container: str, *, whole: bool
-) -> tuple[list[Carried], list[str]]:
-    """The other streams that a container can carry, in the source's order but attachments last; sentences on the rest.
+) -> tuple[list[Carried], list[LeftOut]]:
+    """The other streams that a container can carry, in the source's order but attachments last; and the rest.
 
     ``picture`` is the stream of a segment, None where no picture goes along. Whether a container takes a stream is
     tried out: its header is written with that stream, in memory. ``whole``: the deliverable begins where the source
     does. A folder of images has no container: ``source`` is None then.
     """
     if source is None:
-        beside = reel.sequence.beside if reel.sequence is not None else ()
-        return [], [f"The file {name} beside the images is no frame of the film and is not carried" for name in beside]
+        return [], []
     carried, left_out = [], []
     run_ups = _run_ups(source) if whole else {}
     chapters = bool(source.chapters())
@@ -100,7 +98,10 @@ def choose(
         if said.codec == "mov_text" and container == "matroska":
             attempt = replace(attempt, as_text=True)
             left_out.append(
-                f"Subtitle stream {said.index} ({said.detail}) is carried as SubRip text, without its styles"
+                LeftOut(
+                    said.index,
+                    f"Subtitle stream {said.index} ({said.detail}) is carried as SubRip text, without its styles",
+                )
             )
         refused, delays = _try(picture, stream, attempt, container)
         if refused is not None:
@@ -127,8 +128,9 @@ def _step(stream: Stream, context: AudioCodecContext) -> Fraction:
     return Fraction(samples, rate)
 
 
-def _left_out(said: OtherStream, container: str, reason: str) -> str:
-    return f"The {said.kind} stream {said.index} ({said.detail}) is left out, {container} cannot carry it: {reason}"
+def _left_out(said: OtherStream, container: str, reason: str) -> LeftOut:
+    what = f"The {said.kind} stream {said.index} ({said.detail}) is left out, {container} cannot carry it: {reason}"
+    return LeftOut(said.index, what)
 
 
 def _is_attached(stream: Stream) -> bool:
@@ -172,7 +174,7 @@ def add(container: OutputContainer, stream: Stream, carried: Carried) -> Stream:
             # Matroska names no layout; some muxers want one, and of one or two channels there is no doubt.
             context.layout = _UNSAID_LAYOUTS[context.layout.name]
     if stream.type != "attachment":
-        new.metadata.update(useful_tags(stream.metadata))
+        new.metadata.update(tags.for_container(stream.metadata, container.format.name))
     new.disposition = stream.disposition
     if carried.delay:
         new.metadata["title"] = new.metadata.get("title", "") + matroska.RESERVE
@@ -223,11 +225,17 @@ class Piece:
     """Seconds."""
 
 
-def pieces(uri: str, source: InputContainer | None, carried: Sequence[Carried], span: Span) -> Iterator[Piece]:
+def pieces(
+    uri: str,
+    source: InputContainer | None,
+    carried: Sequence[Carried],
+    span: Span,
+    hashes: Mapping[int, hashlib._Hash] | None = None,
+) -> Iterator[Piece]:
     """The packets of these streams in the order in which the source holds them, one in memory at a time.
 
-    Of an excerpt, those that sound within it, and the subtitles that begin in it. Raises SourceError where a packet has
-    no time.
+    Of an excerpt, those that sound within it, and the subtitles that begin in it. ``hashes``: source stream → a hash
+    that gets the bytes of its packets as the source has them. Raises SourceError where a packet has no time.
     """
     if source is None:
         return
@@ -255,6 +263,8 @@ def pieces(uri: str, source: InputContainer | None, carried: Sequence[Carried], 
             return
         if not _within(one, start, lasts, span):
             continue
+        if hashes is not None:
+            hashes[one.index].update(packet)
         if one.step:
             # Sound that runs on without a gap is set by its samples, not by what rounding left of its time.
             if abs(due.get(one.index, start) - start) <= packet.time_base:

@@ -1,12 +1,14 @@
 """What FFmpeg's Matroska muxer cannot be told through ``av``, written into the file's track headers afterwards.
 
-Two things: the display size, which is how Matroska says the shape of a pixel, and the codec delay, which says how much
-of a sound track's beginning is the codec's run-up. Neither changes the length of anything: a placeholder in the track's
-name keeps the room, and what is left of it becomes a Void element (RFC 9559, RFC 8794).
+Three things: the display size, which is how Matroska says the shape of a pixel; the codec delay, which says how much of
+a sound track's beginning is the codec's run-up; and what the picture was mastered on. None changes the length of
+anything: a placeholder in the track's name keeps the room, and what is left of it becomes a Void element (RFC 9559, RFC
+8794).
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,14 +17,16 @@ from math import gcd
 from pathlib import Path
 
 from pipeline.errors import VerifyError
+from pipeline.types import Mastering
 
 _SEGMENT, _TRACKS, _ENTRY, _NUMBER = 0x18538067, 0x1654AE6B, 0xAE, 0xD7
 _NAME, _VIDEO, _VOID, _CRC, _CODEC_DELAY = 0x536E, 0xE0, 0xEC, 0xBF, 0x56AA
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 _BY_RATIO = 3
+_COLOUR, _MAX_CLL, _MAX_FALL, _MASTERING, _RED_X, _MOST, _LEAST = 0x55B0, 0x55BC, 0x55BD, 0x55D0, 0x55D1, 0x55D9, 0x55DA
 _HEAD_BYTES = 16 << 20
 
-RESERVE = "." * 80
+RESERVE = "." * 240
 """Written behind the name of a track that will be changed: room for every element that is added, and for a Void."""
 
 
@@ -39,6 +43,7 @@ class TrackEdit:
     """Size of the picture in px, where ``sample_aspect`` is given."""
     delay: Fraction = Fraction(0)
     """Seconds of run-up at the start of the track that are decoded and thrown away."""
+    mastering: Mastering | None = None
 
 
 def codec_delays(head: bytes) -> dict[int, int]:
@@ -60,28 +65,40 @@ def edit_tracks(path: Path, edits: Mapping[int, TrackEdit]) -> None:
     not laid out as that muxer lays it out.
     """
     with path.open("r+b") as file:
-        at, body = _tracks(file.read(_HEAD_BYTES), str(path))
-        out, seen, crc = b"", set(), False
-        for element, payload, raw in _elements(body):
-            if element == _CRC:
-                crc = True
-                continue
-            if element == _ENTRY:
-                parts = {e: p for e, p, _ in _elements(payload)}
-                number = int.from_bytes(parts.get(_NUMBER, b""), "big")
-                if number in edits:
-                    raw = raw[: len(raw) - len(payload)] + _edited(payload, edits[number], str(path))
-                    seen.add(number)
-            out += raw
-        if seen != set(edits):
-            raise VerifyError(f"it has no tracks {sorted(set(edits) - seen)} in its header", where=str(path))
-        if crc:
-            # RFC 8794, 11.3.1: over all that follows in its parent, least significant byte first.
-            out = _element(_CRC, zlib.crc32(out).to_bytes(4, "little")) + out
-        if len(out) != len(body):
-            raise VerifyError(f"its track headers would go from {len(body)} to {len(out)} bytes", where=str(path))
+        at, out = _changed(file.read(_HEAD_BYTES), edits, str(path))
         file.seek(at)
         file.write(out)
+
+
+def edited(data: bytes, edits: Mapping[int, TrackEdit]) -> bytes:
+    """As ``edit_tracks``, of a small file in memory."""
+    at, out = _changed(data, edits, "header")
+    return data[:at] + out + data[at + len(out) :]
+
+
+def _changed(head: bytes, edits: Mapping[int, TrackEdit], where: str) -> tuple[int, bytes]:
+    """Where the track headers begin, and what stands there from now on."""
+    at, body = _tracks(head, where)
+    out, seen, crc = b"", set(), False
+    for element, payload, raw in _elements(body):
+        if element == _CRC:
+            crc = True
+            continue
+        if element == _ENTRY:
+            parts = {e: p for e, p, _ in _elements(payload)}
+            number = int.from_bytes(parts.get(_NUMBER, b""), "big")
+            if number in edits:
+                raw = raw[: len(raw) - len(payload)] + _edited(payload, edits[number], where)
+                seen.add(number)
+        out += raw
+    if seen != set(edits):
+        raise VerifyError(f"it has no tracks {sorted(set(edits) - seen)} in its header", where=where)
+    if crc:
+        # RFC 8794, 11.3.1: over all that follows in its parent, least significant byte first.
+        out = _element(_CRC, zlib.crc32(out).to_bytes(4, "little")) + out
+    if len(out) != len(body):
+        raise VerifyError(f"its track headers would go from {len(body)} to {len(out)} bytes", where=where)
+    return at, out
 
 
 def _edited(entry: bytes, edit: TrackEdit, where: str) -> bytes:
@@ -91,8 +108,11 @@ def _edited(entry: bytes, edit: TrackEdit, where: str) -> bytes:
         if element == _NAME and payload.endswith(RESERVE.encode()):
             out += _element(_NAME, edit.title.encode()) if edit.title else b""
             room = True
-        elif element == _VIDEO and edit.sample_aspect not in (None, 1):
-            out += _element(_VIDEO, _with_aspect(payload, edit))
+        elif element == _VIDEO:
+            payload = payload if edit.sample_aspect in (None, 1) else _with_aspect(payload, edit)
+            payload = _with_mastering(payload, edit.mastering) if edit.mastering else payload
+            # As the muxer has it, where nothing is changed in it.
+            out += _element(_VIDEO, payload) if edit.mastering or edit.sample_aspect not in (None, 1) else raw
         elif element == _CODEC_DELAY and edit.delay:
             continue
         else:
@@ -118,6 +138,21 @@ def _with_aspect(video: bytes, edit: TrackEdit) -> bytes:
     for element, value in ((_DISPLAY_WIDTH, int(wide)), (_DISPLAY_HEIGHT, int(high))):
         out += _element(element, value.to_bytes(4, "big"))
     return out + unit
+
+
+def _with_mastering(video: bytes, said: Mastering) -> bytes:
+    """The video element with what ``said`` holds in its colour element (RFC 9559, 5.1.4.1.28.23 and on)."""
+    display = b""
+    for number, value in enumerate(said.primaries or ()):
+        display += _element(_RED_X + number, struct.pack(">d", value))
+    for element, light in zip((_LEAST, _MOST), said.luminance or (), strict=False):
+        display += _element(element, struct.pack(">d", light))
+    more = _element(_MASTERING, display) if display else b""
+    for element, level in zip((_MAX_CLL, _MAX_FALL), said.light or (), strict=False):
+        more += _element(element, level.to_bytes(4, "big"))
+    parts = list(_elements(video))
+    colour = next((payload for element, payload, _ in parts if element == _COLOUR), b"")
+    return b"".join(raw for element, _, raw in parts if element != _COLOUR) + _element(_COLOUR, colour + more)
 
 
 def _void(room: int, where: str) -> bytes:

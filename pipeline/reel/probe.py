@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 
+import av.error
 from av.audio.codeccontext import AudioCodecContext
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
@@ -12,11 +15,11 @@ from av.video.stream import VideoStream
 
 from pipeline import spec
 from pipeline.errors import MissingError, SourceError
-from pipeline.reel import colour, display, logs, rates, sequence, whole
+from pipeline.reel import colour, display, hdr, logs, rates, sequence, whole
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_EXTRADATA, MAX_SIDE, TRY_OTHER_COPY, Source, open_source
 from pipeline.storage import store
-from pipeline.types import Colour, OtherStream, PixelFormat, Reel
+from pipeline.types import Colour, Mastering, OtherStream, PixelFormat, Reel
 
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 _TWO_FIELDS = {
@@ -70,9 +73,15 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
             field_order=_field_order(source, fmt, say),
             timecode=_timecode(source),
             others=tuple(_other(s) for s in source.container.streams if s.index != stream.index),
-            tags=tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(source.container.metadata.items())[:_MAX_TAGS]),
+            tags=_tags(source.container.metadata),
+            picture_tags=_tags(stream.metadata),
             display_matrix=display.matrix(source, described),
+            mastering=_mastering(source, described),
         )
+
+
+def _tags(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((k[:_MAX_TAG], v[:_MAX_TAG]) for k, v in list(metadata.items())[:_MAX_TAGS])
 
 
 def _identity(about: store.Stat) -> str:
@@ -173,6 +182,12 @@ def _field_order(source: Source, fmt: PixelFormat, say: spec.Source) -> str:
     return order
 
 
+def _mastering(source: Source, described: str) -> Mastering | None:
+    with suppress(av.error.FFmpegError):
+        source.container.seek(0)  # a picture may have been decoded for something else
+    return hdr.mastering(source, described)
+
+
 def _timecode(source: Source) -> str | None:
     """The first frame's timecode, from the picture stream, the container, or a timecode track."""
     tracks = [source.stream, *(s for s in source.container.streams if s.type == "data")]
@@ -193,4 +208,5 @@ def _other(stream: Stream) -> OtherStream:
         detail += ["cover picture"] if stream.disposition & Disposition.attached_pic else []
     elif stream.type == "attachment":
         detail += [stream.metadata.get("filename", "")]
-    return OtherStream(stream.index, stream.type, codec, stream.language, " ".join(d for d in detail if d)[:200])
+    told = " ".join(d for d in detail if d)[:200]
+    return OtherStream(stream.index, stream.type, codec, stream.language, told, _tags(stream.metadata))

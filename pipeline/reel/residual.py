@@ -55,7 +55,7 @@ def _every_bit(source: PixelFormat) -> PixelFormat:
 
 def reel_of(reel: Reel) -> Reel:
     """The residual as a reel: the source's size and times, none of its other streams."""
-    return replace(reel, format=carrier(reel.format), others=(), tags=())
+    return replace(reel, format=carrier(reel.format), others=(), tags=(), mastering=None)
 
 
 def encode_residual(

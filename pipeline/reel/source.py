@@ -97,6 +97,16 @@ def open_source(uri: str, *, local: Path | None = None, stream: int | None = Non
     FFmpeg's errors, here and in the body, come out as SourceError with ``uri``; the store's own as StorageError. Errors
     of writing (a full disk) pass through.
     """
+    with open_container(uri, local=local) as (container, size, head, complaints):
+        yield Source(uri, local, container, _picture(uri, container, stream), size, head, complaints)
+
+
+@contextmanager
+def open_container(
+    uri: str, *, local: Path | None = None
+) -> Iterator[tuple[InputContainer, int, bytes, tuple[str, ...]]]:
+    """As ``open_source``, whether or not there is a picture: the container, its size in bytes, its first bytes, and
+    what its demuxer complained of."""
     logs.install()
     try:
         file = store.open_read(uri if local is None else str(local))
@@ -114,7 +124,7 @@ def open_source(uri: str, *, local: Path | None = None, stream: int | None = Non
                 raise SourceError("the file is empty (0 bytes)", where=uri, todo="Copy it again from its origin")
             container, complaints = _open(uri, reader)
             try:
-                yield Source(uri, local, container, _picture(uri, container, stream), size, head, complaints)
+                yield container, size, head, complaints
                 _raise_store_error(uri, reader)
             finally:
                 container.close()

@@ -15,6 +15,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from pipeline.errors import VerifyError
+from pipeline.types import Sha256
 
 Payload = bytes | Packet  # type: ignore[type-arg]
 
@@ -113,9 +114,6 @@ class PcmTrace(StreamTrace):
         super().add(payload, pts)
 
     def compare(self, found: Found, payload: Payload, pts: int | None, tick: Fraction) -> None:
-        if found.hash is None:
-            found.hash = hashlib.sha256()
-        found.hash.update(payload)
         at = bisect_right(self._starts, found.bytes) - 1
         if pts is None or at < 0:
             raise VerifyError(f"{self.name(found.packets)} has no time or was never written")
@@ -131,8 +129,7 @@ class PcmTrace(StreamTrace):
         found.bytes += len(memoryview(payload))
 
     def finish(self, found: Found) -> None:
-        same = found.hash is not None and found.hash.hexdigest() == self.sha256
-        if found.bytes != self.bytes or not (same or self.bytes == 0):
+        if found.bytes != self.bytes or found.hash.hexdigest() != self.sha256:
             raise VerifyError(
                 f"{self.what}: the {found.bytes} bytes of sound in the file are not the {self.bytes} that were written"
             )
@@ -154,15 +151,18 @@ class Found:
     def __init__(self) -> None:
         self.packets = 0
         self.bytes = 0
-        self.hash: hashlib._Hash | None = None
+        self.hash = hashlib.sha256()
+        """Of another stream than the picture: over the bytes of its packets as they lie in the file."""
 
 
-def check(path: Path, traces: Mapping[int, Trace]) -> None:
+def check(path: Path, traces: Mapping[int, Trace]) -> dict[int, Sha256]:
     """Demux a file that was written and hold every packet against its trace, by stream index.
 
-    Streams without a trace may only be what a muxer makes by itself (timecode, chapter names) or attachments. Raises
-    VerifyError naming the file, and the frame or the stream and packet.
+    Streams without a trace may only be what a muxer makes by itself (timecode, chapter names) or attachments. Gives the
+    sha256 of each other stream than the picture, over its packets as they lie in the file: what FFmpeg's streamhash
+    says. Raises VerifyError naming the file, and the frame or the stream and packet.
     """
+    others = {index for index, trace in traces.items() if isinstance(trace, StreamTrace)}
     found = {index: Found() for index in traces}
     try:
         with av.open(str(path)) as container:
@@ -172,9 +172,12 @@ def check(path: Path, traces: Mapping[int, Trace]) -> None:
             for packet in container.demux():
                 index = packet.stream_index
                 if packet.size and index in traces:
+                    if index in others:
+                        found[index].hash.update(packet)
                     traces[index].compare(found[index], packet, packet.pts, packet.time_base)
         for index, trace in traces.items():
             trace.finish(found[index])
+        return {index: found[index].hash.hexdigest() for index in others}
     except av.FFmpegError as error:
         raise VerifyError(f"what was written cannot be read: {error.strerror}", where=str(path)) from error
     except VerifyError as error:

@@ -66,6 +66,20 @@ def put(final: Path, write: Callable[[BinaryIO], None], *, once: bool) -> bool:
     return True
 
 
+def link(source: Path, final: Path) -> None:
+    """Give a file a second name, in place of what has it; where the disk has no links, a copy."""
+    with part_of(final) as part:
+        try:
+            os.link(source, part)
+        except OSError as error:
+            if error.errno not in _NO_LINKS | {errno.EXDEV}:
+                raise
+            put(final, copy_into(source), once=False)
+            return
+        part.replace(final)
+    _flush_folder(final.parent)
+
+
 def flush(file: BinaryIO) -> None:
     """To the disk, not only to the system."""
     file.flush()

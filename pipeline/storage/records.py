@@ -13,6 +13,7 @@ from pipeline.errors import VerifyError
 from pipeline.types import Segment, TileRecord
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}(/[A-Za-z0-9][A-Za-z0-9._-]{0,254})?")
 ANEW = "Its tile is restored anew"
 """What becomes of a broken record, without anybody's help: publishing finds it, and forgets it."""
@@ -93,6 +94,7 @@ def _segment(found: Mapping[str, Any], uri: str) -> Segment:
         name=take("name", is_place),
         sha256=take("sha256", is_sha256),
         bytes=take("bytes", _is_count),
+        md5s=tuple(take("md5s", _is_list_of(_is_md5))) if "md5s" in found else (),
     )
 
 
@@ -118,6 +120,10 @@ def _garbled(what: str, uri: str) -> VerifyError:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_FRAMES
+
+
+def _is_md5(value: Any) -> bool:
+    return isinstance(value, str) and _MD5.fullmatch(value) is not None
 
 
 def _is_text(value: Any) -> bool:

@@ -91,6 +91,12 @@ def put_file(where: Place, local: Path, *, mark: str | None = None) -> None:
         fs.pipe_file(where.path, local.read_bytes(), **mode)
 
 
+def copy(where: Place, to: Place) -> None:
+    """An object under another name, by the storage itself; large ones in parts, seen when the last is there."""
+    _mode(to, None)
+    filesystem(where).cp_file(where.path, to.path)
+
+
 def has_mark(where: Place, mark: str) -> bool:
     """Whether the object that stands there was put with this mark (S3; elsewhere it cannot be told, so no)."""
     if where.protocol != "s3":

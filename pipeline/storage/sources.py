@@ -27,7 +27,7 @@ _MAGIC = re.compile(r"[*?\[]")
 PUBLISHED = ("provenance.json", "output.framemd5")
 """A folder with both of these holds what a run published. Either alone may be somebody else's."""
 _AT_ONCE = 16
-_RESERVED = ("quarantine", "index.html")
+_RESERVED = ("quarantine", "bags", "index.html")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from pipeline.storage.staging import fetch, stage, sweep_staged, unstage
 __all__ = [
     "Stat",
     "absolute",
+    "copy",
     "delete",
     "delete_tree",
     "exists",
@@ -98,6 +99,21 @@ def put_file(local: Path, uri: str) -> None:
         retrying(lambda: disk.put(path, disk.copy_into(local), once=False), uri, "write it")
     else:
         retrying(lambda: remote.put_file(where, local), uri, "write it")
+
+
+def copy(uri: str, to: str) -> None:
+    """Make a file of a storage the whole of another one there, new or in place of an older one. It does not come by
+    here: an object store copies it by itself; on a disk both names are one file's, where the disk can do that, so
+    neither may ever be written into.
+    """
+    source, target = place(uri), place(to)
+    if source.protocol != target.protocol:
+        raise StorageError("it can only be copied within one storage", where=uri, todo=f"Fetch it, then put it at {to}")
+    if source.local is not None and target.local is not None:
+        here, there = source.local, target.local
+        retrying(lambda: disk.link(here, there), to, "write it")
+    else:
+        retrying(lambda: remote.copy(source, target), to, "write it")
 
 
 def put_bytes_once(uri: str, data: bytes) -> bool:

@@ -75,7 +75,7 @@ def restore(
             else:
                 found = encode_segment([new], plan.reel, output, path, threads=1)
             hashes = hashes or found
-            segments.append(Segment(output.name, *ledger.put(path, f"{stem}-{output.name}")))
+            segments.append(Segment(output.name, *ledger.put(path, f"{stem}-{output.name}"), tuple(found)))
             path.unlink()
         path = scratch / "made-rows.parquet"
         tables.write_rows(path, rows(plan, index, tile, frames, hashes))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from pipeline.errors import SourceError
@@ -58,7 +59,7 @@ def test_what_is_as_it_was_is_told_so(kept: tuple[Plan, Path]) -> None:
     report = verify([str(out)], notify=lambda *step: told.append(step))
     assert report.ok
     (reel,) = report.reels
-    assert (reel.reel, reel.plan_id, reel.frames, reel.files, reel.ok) == ("a/r", plan.id, 14, 10, True)
+    assert (reel.reel, reel.plan_id, reel.frames, reel.files, reel.ok) == ("a/r", plan.id, 28, 14, True)
     assert told == [(f"{out}/a/r", 0, 1)]
     record = json.loads(json.dumps(report.record()))
     assert (record["ok"], record["findings"], record["reels"][0]["reel"]) == (True, [], "a/r")
@@ -72,7 +73,7 @@ def test_the_folder_of_one_reel_will_do(kept: tuple[Plan, Path]) -> None:
 
 def test_a_byte_turned_over_in_any_file_is_found_and_named(folder: Path, out: str) -> None:
     names = sorted(night.contents(str(folder)))
-    assert len(names) == 10
+    assert len(names) == 14
     for name in names:
         path = folder / name
         good = path.read_bytes()
@@ -112,7 +113,7 @@ def test_a_film_that_cannot_be_decoded_is_named(folder: Path, out: str) -> None:
     film = folder / "r.mkv"
     film.write_bytes(film.read_bytes()[:-3000])
     sign(folder, "r.mkv")
-    assert {f.kind for f in verify([out]).findings} <= {"frames", "pixels"}
+    assert {f.kind for f in verify([out]).findings} <= {"frames", "pixels", "streams"}
     assert not verify([out]).ok
     film.write_bytes(b"no film")
     sign(folder, "r.mkv")
@@ -128,8 +129,9 @@ def test_a_decoders_own_complaint_names_the_sources_frame(
         yield 0, ""
 
     monkeypatch.setattr(framemd5, "decoded_hashes", complain)
-    found = only(verify([out]), "pixels")
-    assert (found.frame, found.file) == (6, str(folder / "r.mkv"))
+    found = verify([out]).findings
+    names = ("r.mkv", "r.proxy.mp4")
+    assert [(f.kind, f.frame, f.file) for f in found] == [("pixels", 6, str(folder / name)) for name in names]
 
 
 def test_frame_tables_that_disagree_are_named_with_the_frame(folder: Path, out: str) -> None:
@@ -265,3 +267,35 @@ def test_in_object_storage(source: str, s3_folder: str, scratch: Path) -> None:
         ("pixels", uri, 2),
         ("extra", f"{s3_folder}/c/report/extra", None),
     ]
+
+
+def test_a_frame_of_a_further_deliverable_is_named_too(folder: Path, out: str) -> None:
+    proxy = folder / "r.proxy.mp4"
+    position, size = packet_spans(proxy)[0]
+    damage(proxy, position + size // 2, 4)
+    sign(folder, "r.proxy.mp4")
+    found = verify([out]).findings
+    assert {(f.kind, f.file) for f in found} == {("pixels", str(proxy))}
+    assert found[0].frame is not None
+    assert found[0].frame >= 4
+    assert verify([out]).reels[0].frames <= 28
+
+
+@pytest.mark.parametrize(("name", "hashes"), [("r.mkv", "output.streamhash"), ("r.proxy.mp4", "r.proxy.streamhash")])
+def test_sound_that_is_not_what_it_was_is_named(folder: Path, out: str, name: str, hashes: str) -> None:
+    path = folder / name
+    with av.open(str(path)) as film:
+        packet = next(p for p in film.demux(film.streams.audio[0]) if p.size > 20)
+        position = packet.pos or 0
+    damage(path, position + packet.size // 2)
+    sign(folder, name)
+    found = only(verify([out]), "streams")
+    assert found.file == str(path)
+    assert f"{hashes} says" in found.found
+    assert "stream 1 (a)" in found.found
+
+
+def test_hashes_of_sound_that_cannot_be_read_are_named(folder: Path, out: str) -> None:
+    (folder / layout.OUTPUT_STREAMS).write_text("1,a,SHA256=xyz\n")
+    sign(folder, layout.OUTPUT_STREAMS)
+    assert "line 1 is no row of a stream" in only(verify([out]), "streams").found

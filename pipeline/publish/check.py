@@ -1,0 +1,278 @@
+"""One published reel, hashed and decoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from pipeline import tables
+from pipeline.errors import MissingError, ReelmendError, VerifyError
+from pipeline.publish import layout, manifest, provenance
+from pipeline.publish.documents import read_object
+from pipeline.publish.findings import Checked, Finding, Kind
+from pipeline.publish.publication import hash_file
+from pipeline.publish.state import read_if_there
+from pipeline.publish.undo import residual_of
+from pipeline.reel import framemd5, streamhash
+from pipeline.reel.formats import pixel_format
+from pipeline.reel.residual import undo
+from pipeline.spec import RESIDUAL
+from pipeline.storage import store
+from pipeline.types import Md5, Sha256
+
+_SUMMARY_BYTES = 16 << 20
+_HASHES_BYTES = 1 << 30
+_RESTORE = "Restore the file from a copy, or delete the reel's folder and run its job again"
+
+
+class ReelCheck:
+    """One reel: ``run``, then ``result`` and ``findings``."""
+
+    def __init__(self, out: str, reel: str, there: dict[str, store.Stat], threads: int):
+        self.findings: list[Finding] = []
+        self._out = out
+        self._reel = reel
+        self._there = there
+        self._threads = threads
+        self._plan_id: Sha256 | None = None
+        self._frames = 0
+
+    def result(self) -> Checked:
+        size = sum(s.bytes for s in self._there.values())
+        return Checked(self._out, self._reel, self._plan_id, len(self._there), size, self._frames, not self.findings)
+
+    def run(self) -> None:
+        said = self._provenance()
+        listed = self._manifest()
+        if listed is None:
+            return
+        for name, digest in listed.items():
+            self._file(name, digest)
+        for name in sorted(set(self._there) - set(listed) - {layout.MANIFEST}):
+            self._found("extra", name, "the manifest does not name it", "Move it elsewhere")
+        for name in (layout.PROVENANCE, *layout.REPORTS, layout.SUMMARY):
+            if name not in listed:
+                self._found(
+                    "manifest", name, "the manifest does not name it, though every publication has it", _RESTORE
+                )
+        if said is not None:
+            with _Telling(self, "frames", layout.SUMMARY):
+                self._summary(said)
+            self._pictures(said, listed)
+            for one in said["deliverables"][1:]:
+                with _Telling(self, "provenance", layout.PROVENANCE):
+                    self._further(said, str(one["name"]), str(one["file"]))
+
+    def _uri(self, name: str) -> str:
+        return layout.published(self._out, self._reel, name)
+
+    def _found(self, kind: Kind, name: str | None, found: str, todo: str, frame: int | None = None) -> None:
+        file = self._uri(name) if name else None
+        self.findings.append(Finding(self._out, self._reel, kind, file, frame, found, todo))
+
+    def _provenance(self) -> dict[str, Any] | None:
+        """The provenance, once it says what the further checks need."""
+        data = read_if_there(self._uri(layout.PROVENANCE), provenance.MAX_BYTES)
+        if data is None:
+            return None  # the manifest names it, so that it is missed there
+        with _Telling(self, "provenance", layout.PROVENANCE):
+            said = provenance.read(data, where=self._uri(layout.PROVENANCE))
+            self._plan_id = str(said["plan_id"])
+            first, last = (int(n) for n in said["frames"])
+            files = [str(d["file"]) for d in said["deliverables"]]
+            if not 0 <= first < last or not files:
+                raise ValueError(f"frames {first}:{last} in {len(files)} deliverables")
+            return said
+        return None
+
+    def _manifest(self) -> dict[str, Sha256] | None:
+        data = read_if_there(self._uri(layout.MANIFEST), manifest.MAX_BYTES)
+        if data is None:
+            of = f" of the plan {self._plan_id[:12]}" if self._plan_id else ""
+            self._found(
+                "half",
+                layout.MANIFEST,
+                f"an unfinished publication{of}: there is no manifest",
+                "Run the same job again: it finishes what it began",
+            )
+            return None
+        with _Telling(self, "manifest", layout.MANIFEST):
+            return manifest.parse(data, where=self._uri(layout.MANIFEST))
+        return None
+
+    def _file(self, name: str, digest: Sha256) -> None:
+        with _Telling(self, "unreadable", name):
+            found = hash_file(self._uri(name))
+            if found != digest:
+                self._found("changed", name, f"its sha256 is {found}, the manifest says {digest}", _RESTORE)
+
+    def _summary(self, said: dict[str, Any]) -> None:
+        uri = self._uri(layout.SUMMARY)
+        summary = read_object(store.read_bytes(uri, limit=_SUMMARY_BYTES), where=uri)
+        if summary.get("plan_id") != self._plan_id:
+            self._found(
+                "provenance",
+                layout.SUMMARY,
+                f"it is of the plan {str(summary.get('plan_id'))[:12]}, the provenance of {str(self._plan_id)[:12]}",
+                _RESTORE,
+            )
+        first, last = said["frames"]
+        if (summary.get("first"), summary.get("last"), summary.get("frames")) != (first, last, last - first):
+            self._found(
+                "frames", layout.SUMMARY, f"it does not say the frames {first}:{last} of the provenance", _RESTORE
+            )
+
+    def _pictures(self, said: dict[str, Any], listed: dict[str, Sha256]) -> None:
+        """Tables against each other, and the decoded deliverable against both."""
+        first, last = said["frames"]
+        rows: dict[str, list[Any]] = {"frame": [], "source_md5": [], "output_md5": []}
+        with _Telling(self, "frames", layout.FRAMES), store.open_read(self._uri(layout.FRAMES)) as file:
+            rows = tables.read_columns(file, list(rows))
+            self._count(layout.FRAMES, len(rows["frame"]), last - first)
+            self._differs(
+                layout.FRAMES, rows["frame"], range(first, last), first, "it is the row of frame {}, expected {}"
+            )
+        text = "its line says {}, frames.parquet {}"
+        output: Sequence[Md5] = rows["output_md5"]
+        for name, column in ((layout.SOURCE_MD5, "source_md5"), (layout.OUTPUT_MD5, "output_md5")):
+            with _Telling(self, "frames", name):
+                md5s = self._hashes(name)
+                self._count(name, len(md5s), last - first)
+                if rows[column]:
+                    self._differs(name, md5s, rows[column], first, text)
+                if name == layout.OUTPUT_MD5:
+                    output = md5s
+        name = str(said["deliverables"][0]["file"])
+        if not _within(name, listed):
+            self._found("manifest", layout.MANIFEST, f"it does not name the deliverable {name}", _RESTORE)
+            return
+        if not _within(name, self._there):
+            return  # missed already
+        decoded: list[Md5] = []
+        said_so = f"it decodes to {{}}, {layout.OUTPUT_MD5} says {{}}"
+        residual = residual_of(said)
+        if residual in self._there:
+            with _Telling(self, "pixels", residual, first):
+                decoded = self._undone(said, name, residual, output, rows["source_md5"])
+        with _Telling(self, "pixels", name, first):
+            decoded = decoded or list(self._decoded(name))
+            self._count(name, len(decoded), last - first)
+            self._differs(name, decoded, output, first, said_so, "pixels")
+        # Beside images, which hold none, a film of its own has them.
+        self._streams(
+            layout.others(layout.base_of(said["reel"])) if name.endswith("/") else name, layout.OUTPUT_STREAMS
+        )
+
+    def _further(self, said: dict[str, Any], output: str, name: str) -> None:
+        """Another deliverable than the first."""
+        if output == RESIDUAL.name or not _within(name, self._there):
+            return  # undone with the first, or missed already
+        first, last = said["frames"]
+        hashes = layout.hashes_of(layout.base_of(said["reel"]), output, "framemd5")
+        wanted: Sequence[Md5] = ()
+        if hashes in self._there:
+            with _Telling(self, "frames", hashes):
+                wanted = self._hashes(hashes)
+                self._count(hashes, len(wanted), last - first)
+        with _Telling(self, "pixels", name, first):
+            decoded = list(self._decoded(name))
+            self._count(name, len(decoded), last - first)
+            self._differs(name, decoded, wanted, first, f"it decodes to {{}}, {hashes} says {{}}", "pixels")
+        self._streams(name, layout.hashes_of(layout.base_of(said["reel"]), output, "streamhash"))
+
+    def _streams(self, name: str, hashes: str) -> None:
+        """Sound and all else beside the picture."""
+        if hashes not in self._there:
+            return
+        wanted: Sequence[streamhash.StreamHash] = ()
+        with _Telling(self, "streams", hashes):
+            data = store.read_bytes(self._uri(hashes), limit=_SUMMARY_BYTES)
+            wanted = streamhash.parse(data.decode("ascii", "replace"), where=self._uri(hashes))
+        with _Telling(self, "streams", name):
+            found = {s.index: s for s in streamhash.stream_hashes(self._uri(name), [s.index for s in wanted])}
+            for one in wanted:
+                has = found.get(one.index)
+                if has != one:
+                    what = f"the sha256 {has.sha256}" if has and has.letter == one.letter else "no such stream"
+                    text = f"its stream {one.index} ({one.letter}) has {what}, {hashes} says {one.sha256}"
+                    self._found("streams", name, text, _RESTORE)
+
+    def _undone(
+        self, said: dict[str, Any], name: str, residual: str, output: Sequence[Md5], source: Sequence[Md5]
+    ) -> list[Md5]:
+        """Hashes of the decoded deliverable; on the way, what comes back of the source is held against its hashes."""
+        first = int(said["frames"][0])
+        fmt = pixel_format(str(said["source"]["format"]["name"]))
+        decoded: list[Md5] = []
+        back: list[Md5] = []
+        for n, one in enumerate(undo(self._uri(name), self._uri(residual), fmt, threads=self._threads)):
+            if one.output_md5 is not None:
+                self._frames += 1
+                decoded.append(one.output_md5)
+            if one.source_md5 is not None:
+                # Where the deliverable's own frame is wrong the residual is not to blame.
+                blameless = one.output_md5 != (output[n] if n < len(output) else None) and n < len(source)
+                back.append(source[n] if blameless else one.source_md5)
+        if len(back) < len(decoded):
+            self._found("pixels", residual, "it has no such frame", _RESTORE, first + len(back))
+        text = f"with {name} it gives {{}} back, {layout.SOURCE_MD5} says {{}}"
+        self._differs(residual, back, source, first, text, "pixels")
+        return decoded
+
+    def _hashes(self, name: str) -> tuple[Md5, ...]:
+        data = store.read_bytes(self._uri(name), limit=_HASHES_BYTES)
+        try:
+            return framemd5.parse(data.decode("ascii"), where=self._uri(name)).md5s
+        except UnicodeDecodeError as error:
+            raise VerifyError(f"not ASCII at byte {error.start}", where=self._uri(name)) from None
+
+    def _decoded(self, name: str) -> Iterator[Md5]:
+        for _, md5 in framemd5.decoded_hashes(self._uri(name), self._threads):
+            self._frames += 1
+            yield md5
+
+    def _count(self, name: str, found: int, expected: int) -> None:
+        if found != expected:
+            self._found("frames", name, f"it has {found} frames, the provenance says {expected}", _RESTORE)
+
+    def _differs(
+        self, name: str, found: Sequence[Any], expected: Sequence[Any], first: int, text: str, kind: Kind = "frames"
+    ) -> None:
+        """Name the first frame that differs. Different lengths are told by ``_count``."""
+        wrong = [n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b]
+        if wrong:
+            n = wrong[0]
+            more = f"; {len(wrong)} of {len(found)} frames differ" if len(wrong) > 1 else ""
+            self._found(kind, name, text.format(found[n], expected[n]) + more, _RESTORE, first + n)
+
+
+def _within(name: str, files: Collection[str]) -> bool:
+    """Whether files hold a deliverable: the file itself, or of a folder of images any of them; those are counted."""
+    return any(f.startswith(name) for f in files) if name.endswith("/") else name in files
+
+
+class _Telling:
+    """Turns what is wrong with one file into a finding, so that the other files are looked at too."""
+
+    def __init__(self, check: ReelCheck, kind: Kind, name: str, first: int = 0):
+        self._check, self._kind, self._name, self._first = check, kind, name, first
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> bool:
+        found = self._check._found
+        if isinstance(error, MissingError):
+            if not any(f.kind == "missing" and f.file == self._check._uri(self._name) for f in self._check.findings):
+                found("missing", self._name, "there is no such file, though it was published", _RESTORE)
+            return True
+        if isinstance(error, ReelmendError):
+            frame = None if error.frame is None else self._first + error.frame
+            if any((f.file, f.found) == (self._check._uri(self._name), error.what) for f in self._check.findings):
+                return True  # told, when it was read for something else
+            found(self._kind, self._name, error.what, error.todo or _RESTORE, frame)
+            return True
+        if isinstance(error, KeyError | TypeError | ValueError):
+            found(self._kind, self._name, f"it does not say what it should ({type(error).__name__}: {error})", _RESTORE)
+            return True
+        return False

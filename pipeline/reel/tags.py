@@ -1,0 +1,60 @@
+"""Tags: which are as true in a deliverable as in the source, and which its container did not take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+
+from pipeline.types import Reel
+
+# Tags that a muxer made for the file that they were in, and that would be false in another.
+_OF_THE_FILE = re.compile(
+    r"encoder|software|duration|bps|number_of_(frames|bytes)|_statistics_.*|major_brand|minor_version|compatible_brands|vendor_id"
+    r"|timecode",
+    re.IGNORECASE,
+)
+# QuickTime's list of languages has these under their other ISO 639-2 code.
+_IN_QUICKTIME = {"fre": "fra", "rum": "ron", "cze": "ces", "slo": "slk"}
+
+
+def useful(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Tags that are as true in the deliverable as in the source."""
+    return {
+        k: v
+        for k, v in metadata.items()
+        if not _OF_THE_FILE.fullmatch(k.partition("-")[0]) and (k.lower(), v) != ("language", "und")
+    }
+
+
+def for_container(metadata: Mapping[str, str], container: str) -> dict[str, str]:
+    """The useful ones of a stream, as a muxer (FFmpeg's name) understands them."""
+    said = useful(metadata)
+    if container == "mov" and said.get("language") in _IN_QUICKTIME:
+        said["language"] = _IN_QUICKTIME[said["language"]]
+    return said
+
+
+def lost(path: Path, reel: Reel, place: Mapping[int, int], *, picture: bool) -> list[str]:
+    """Sentences on the tags that the container did not take.
+
+    ``place``: the source's streams → the deliverable's. ``picture``: its first stream is the picture.
+    """
+    kind = path.suffix[1:]
+    told = []
+    with av.open(str(path), metadata_errors="replace") as container:
+        pairs = [("", reel.tags, container.metadata)]
+        if picture:
+            pairs.append(("picture's ", reel.picture_tags, container.streams[0].metadata))
+        for other in reel.others:
+            if other.index in place and other.kind != "attachment":
+                there = container.streams[place[other.index]].metadata
+                pairs.append((f"{other.kind} stream {other.index}'s ", other.tags, there))
+        for whose, said, found in pairs:
+            kept = {k.casefold() for k in found}
+            gone = sorted(k for k in useful(dict(said)) if k.casefold() not in kept)
+            if gone:
+                told.append(f"The {whose}tags {', '.join(gone)} are left out, {kind} does not know them")
+    return told
