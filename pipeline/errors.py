@@ -92,5 +92,9 @@ class PublishedError(RefusedError):
     """The output already holds a deliverable of another plan."""
 
 
+class TooLargeError(RefusedError):
+    """A deliverable that its storage, or scratch, could not hold."""
+
+
 class SpanError(RefusedError):
     """Frames were asked for that the reel has not."""

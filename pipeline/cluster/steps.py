@@ -20,6 +20,7 @@ from pipeline.cluster.executor import TileSummary
 from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
 from pipeline.errors import MissingError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
+from pipeline.plan.estimate import check_size
 from pipeline.publish import bag, layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.publication import Publication, WholeAlready
@@ -50,7 +51,7 @@ def code_digest() -> str:
 
 def scratch_root(spec: Spec) -> Path:
     """The node's folder for everything passing. Raises ScratchFullError where it cannot be made."""
-    root = Path(spec.cluster.scratch or tempfile.gettempdir()) / "reelmend"
+    root = _scratch_root(spec)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,6 +59,10 @@ def scratch_root(spec: Spec) -> Path:
             f"the scratch folder cannot be made: {error.strerror}", where=str(root), todo="Set cluster.scratch"
         ) from None
     return root
+
+
+def _scratch_root(spec: Spec) -> Path:
+    return Path(spec.cluster.scratch or tempfile.gettempdir()) / "reelmend"
 
 
 @contextmanager
@@ -94,7 +99,8 @@ def planned(job: Job, number: int, index_of: Callable[[Reel], FrameIndex]) -> tu
     """Probe, index and plan a reel, for a run and for the dry run: what cannot be is told before the first tile.
 
     Raises SourceError where the film cannot be read or a deliverable cannot hold it, SpanError where frames are asked
-    for that it has not, StorageError.
+    for that it has not, TooLargeError for a deliverable that its storage or this node's scratch could not hold,
+    StorageError.
     """
     uri, name = job.sources[number]
     outputs = job.spec.deliver.outputs
@@ -106,6 +112,14 @@ def planned(job: Job, number: int, index_of: Callable[[Reel], FrameIndex]) -> tu
     plan = make_plan(reel, index, job.spec, job.nets, job.frames)
     for output in outputs:
         output_pts(index, reel, plan.first, plan.last, output)
+    root = _scratch_root(job.spec)
+    check_size(
+        plan,
+        object_bytes=store.largest_file(job.out),
+        scratch_bytes=store.disk_bytes(root),
+        where=uri,
+        scratch=str(root),
+    )
     return plan, index
 
 

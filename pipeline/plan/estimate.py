@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pipeline.errors import TooLargeError
 from pipeline.plan.reads import bytes_to_read
 from pipeline.spec import Deliver
 from pipeline.types import FrameIndex, Plan
@@ -58,6 +59,47 @@ class Estimate:
     """GB/s of planes each way between tasks and one restorer."""
     restore_s: float
     """Seconds that one restorer computes in all."""
+
+
+def deliverable_bytes(plan: Plan) -> dict[str, int]:
+    """Deliverable → bytes that its file will have, as far as that can be told before. Of FFV1 from FFV1 the source's
+    own share is the guide; noise that no coder makes smaller may come to a half more, so it is a guess, not a bound."""
+    reel, frames = plan.reel, plan.last - plan.first
+    planes = frames * reel.format.frame_bytes(reel.width, reel.height)
+    found = {}
+    for output in Deliver.model_validate(plan.spec["deliver"]).written:
+        share = _LOSSY_SHARE.get(output.codec, 1.0)
+        if output.codec == reel.codec == "ffv1":
+            share = min(1.0, reel.bytes * frames / plan.total / max(1, planes))
+        found[output.name] = int(planes * share)
+    return found
+
+
+def check_size(plan: Plan, *, object_bytes: int | None, scratch_bytes: int, where: str, scratch: str) -> None:
+    """Refuse, before the first tile, a deliverable that could not be put together or published.
+
+    object_bytes: of the largest file that the output's storage takes; None: no bound. scratch_bytes: size of the disk
+    with the scratch folder. Raises TooLargeError.
+    """
+    sizes = deliverable_bytes(plan)
+    name = max(sizes, key=lambda n: sizes[n])
+    longest = max(t.last - t.first for t in plan.tiles)
+    segment = sizes[name] * longest // max(1, plan.last - plan.first)
+    way_out = "Deliver it in pieces: --frames A:B for each, with an --out of its own; or as a sequence of images"
+    if object_bytes is not None and sizes[name] > object_bytes:
+        raise TooLargeError(
+            f"{name} will have some {sizes[name] / 1e12:.1f} TB, "
+            f"the storage takes files of {object_bytes / 1e12:.1f} TB",
+            where=where,
+            todo=way_out,
+        )
+    if sizes[name] + 2 * segment > scratch_bytes:
+        raise TooLargeError(
+            f"{name} will have some {sizes[name] / 1e9:.1f} GB, and is put together on scratch: {scratch}, a disk of "
+            f"{scratch_bytes / 1e9:.1f} GB",
+            where=where,
+            todo=f"Name a larger one as cluster.scratch. {way_out}",
+        )
 
 
 def estimate(plan: Plan, index: FrameIndex, done: Iterable[int], *, restorer_fps: float) -> Estimate:

@@ -8,6 +8,7 @@ back-off by then. Nothing is ever streamed into a final name: it holds a whole f
 from __future__ import annotations
 
 import io
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +28,12 @@ __all__ = [
     "copy",
     "delete",
     "delete_tree",
+    "disk_bytes",
     "exists",
     "fetch",
     "is_transient",
     "join",
+    "largest_file",
     "list_files",
     "list_names",
     "local_path",
@@ -49,6 +52,7 @@ __all__ = [
 
 _READ_LIMIT = 64 << 20
 _BUFFER_BYTES = 256 << 10
+_S3_OBJECT_BYTES = 5 * 10**12
 
 
 def read_bytes(uri: str, *, limit: int = _READ_LIMIT) -> bytes:
@@ -67,6 +71,17 @@ def read_bytes(uri: str, *, limit: int = _READ_LIMIT) -> bytes:
     if len(data) > limit:
         raise StorageError(f"it has more than the {limit} bytes that such a file may have", where=uri)
     return data
+
+
+def largest_file(uri: str) -> int | None:
+    """Bytes of the largest file that a storage takes; None where no bound is known."""
+    return _S3_OBJECT_BYTES if place(uri).protocol == "s3" else None
+
+
+def disk_bytes(folder: Path) -> int:
+    """Size of the disk that a local folder lies on, or would lie on."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return retrying(lambda: shutil.disk_usage(there).total, str(folder), "look at it")
 
 
 def open_read(uri: str) -> io.BufferedReader:

@@ -13,7 +13,7 @@ from jobs.plan import show_plan
 from jobs.restore import make_job
 from pipeline.cluster import steps
 from pipeline.cluster.work import Job
-from pipeline.errors import CallError, ConfigError, PublishedError, SourceError, SpanError
+from pipeline.errors import CallError, ConfigError, PublishedError, SourceError, SpanError, TooLargeError
 from pipeline.publish import layout
 from pipeline.restore import weights
 from pipeline.storage import store
@@ -118,3 +118,24 @@ def test_a_deliverable_that_this_source_cannot_have_is_told_before_the_first_til
     assert steps.is_final(caught.value)
     assert show_plan(job, as_json=False, fps=1.0) == 1
     assert str(caught.value) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "bytes_", "said"),
+    [("largest_file", 1000, "the storage takes files of"), ("disk_bytes", 10_000, "put together on scratch: ")],
+)
+def test_a_deliverable_that_is_too_large_is_refused_by_the_plan(
+    job_of: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str, bytes_: int, said: str
+) -> None:
+    monkeypatch.setattr(store, what, lambda _: bytes_)
+    with pytest.raises(TooLargeError, match=said):
+        steps.prepare(job_of(), 0)
+    assert show_plan(job_of(), as_json=False, fps=1.0) == 1
+    assert said in capsys.readouterr().err
+    assert not Path(layout.work_dir(job_of().out, "a")).exists()
+
+
+def test_where_files_are_bounded_is_known_of_object_stores_alone(tmp_path: Path) -> None:
+    assert store.largest_file("s3://out/night") == 5 * 10**12
+    assert store.largest_file(str(tmp_path)) is None
+    assert store.disk_bytes(tmp_path / "not" / "there") == store.disk_bytes(tmp_path) > 0
