@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.spec import Engine
+from pipeline.treatments import TREATMENTS
 from pipeline.types import NetInfo, PassPlan, Reel, Tile
 
 _LIBRARIES = 900 << 20
@@ -13,6 +14,8 @@ _FIGURES = 48
 """Bytes of a pixel while a frame's figures are taken; 40–47 measured."""
 _RGB = 3 * 4
 """Bytes of a pixel as RGB float32."""
+_WORK_PX = {str(t.model_fields["kind"].default): t.bytes_px for t in TREATMENTS}
+"""Pass kind → bytes that it works with, for a pixel."""
 
 
 def tile_bytes(reel: Reel, tiles: Sequence[Tile]) -> int:
@@ -31,10 +34,12 @@ def worker_bytes(
     weights = sum(nets[p.name].parameter_bytes for p in chain if p.name in nets)
     activations = max((nets[p.name].activation_bytes_px for p in chain if p.name in nets), default=0.0)
     windows = sum(2 * p.radius + 1 + engine.batch for p in chain) + 4
+    # One pass works at a time, but a pass may keep what it found of a frame for the next one.
+    work = sum(_WORK_PX.get(p.kind, 0) for p in chain)
     return int(
         _LIBRARIES
         + 2 * weights
         + activations * at_once * engine.batch
-        + (windows * _RGB + _FIGURES) * picture
+        + (windows * _RGB + _FIGURES + work) * picture
         + tile_bytes(reel, tiles)
     )

@@ -7,7 +7,7 @@ the earlier one does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -80,4 +80,17 @@ class FieldPass:
             treatment.restore([replace(j, window=tuple(p[:, lines].contiguous() for p in j.window)) for j in jobs])
             for treatment, lines in self._both
         )
-        return [Restored(weave(u.rgb, v.rgb, 1), u.flags | v.flags) for u, v in zip(upper, lower, strict=True)]
+        return [
+            Restored(weave(u.rgb, v.rgb, 1), u.flags | v.flags, _both(u.found, v.found))
+            for u, v in zip(upper, lower, strict=True)
+        ]
+
+
+def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:
+    """What was found in both fields: shares and shifts of their mean, but of a frame's lines; columns of the more."""
+    found = {k: (upper[k] + lower[k]) / 2 for k in upper.keys() & lower.keys()}
+    if "shift_y_px" in found:
+        found["shift_y_px"] *= 2  # lines of a field are two of the frame's
+    if "scratch_columns" in found:
+        found["scratch_columns"] = max(upper["scratch_columns"], lower["scratch_columns"])
+    return found
