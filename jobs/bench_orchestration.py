@@ -11,7 +11,7 @@ from jobs.bench_report import Figure, Part, at_most, cores
 from jobs.bench_run import Run, restore, told
 from jobs.bench_steps import Alone
 from jobs.common import find_nets, load_spec
-from pipeline.cluster.steps import prepare
+from pipeline.cluster.surveying import prepare_here
 from pipeline.cluster.work import Job
 from pipeline.types import Tile
 
@@ -38,7 +38,7 @@ def orchestration(
     said = ["cluster.use_gpu=never", *overrides]
     spec = load_spec("archive", said)
     job = Job(((str(film), film.stem),), str(folder / f"{name}-alone"), spec, find_nets(spec))
-    prepared = prepare(job, 0)
+    prepared = prepare_here(job, 0)
     alone, tiles = Alone(job, prepared), prepared.plan.tiles
     chosen = [round((i + 0.5) * len(tiles) / samples - 0.5) for i in range(min(samples, len(tiles)))]
     with told(f"steps of {len(chosen[::2])} tiles, alone"):

@@ -57,7 +57,7 @@ class Alone:
 
     def __init__(self, job: Job, prepared: Prepared):
         """``job`` writes into an output of its own. Fixes this process's torch settings as a restorer does."""
-        self._job, self._index = job, prepared.index
+        self._job, self._index, self._curves = job, prepared.index, prepared.curves
         self._work = ReelWork(steps.without_tiles(prepared.plan), job.out, job.spec, stage=False)
         self._plan = prepared.plan
         self._restorer = TileRestorer(chain_of(job.spec, job.nets), job.spec, job.nets, "cpu")
@@ -77,7 +77,8 @@ class Alone:
             lambda: tuple(hash_planes(frames.frame(n), frames.format) for n in core)
         )
         times = tuple(float(self._index.time(n)) for n in core)
-        decoded = Decoded(tile, self._plan.tile_ids[number], frames, found, md5, times, frozenset(), {})
+        curves = self._curves.span(tile.read_first, tile.read_last) if self._curves else None
+        decoded = Decoded(tile, self._plan.tile_ids[number], frames, found, md5, times, frozenset(), {}, curves)
         restored, whole = _cpu(lambda: self._restorer.restore(self._work, decoded))
         spent["figures"] = self._figures(frames, restored)
         spent["colour and chain"] = whole - spent["figures"]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pipeline.errors import CallError, ConfigError, MissingError, ReelmendError, StorageError
 from pipeline.plan.make import chain_of
-from pipeline.spec import Spec, parse
+from pipeline.spec import NetPass, Spec, parse
 from pipeline.storage import sources, store
 from pipeline.types import NetInfo
 
@@ -112,7 +112,8 @@ def find_nets(spec: Spec) -> Mapping[str, NetInfo]:
     from pipeline.restore import weights  # torch comes with it, and most commands do without
 
     try:
-        nets = {name: weights.resolve(p) for p, name in zip(spec.chain, spec.pass_names(), strict=True)}
+        named = zip(spec.chain, spec.pass_names(), strict=True)
+        nets = {name: weights.resolve(p) for p, name in named if isinstance(p, NetPass)}
         chain_of(spec, nets)
         return nets
     except ReelmendError as error:

@@ -19,6 +19,7 @@ from pipeline.cluster.progress import (
     ReelEnded,
     ReelPlanned,
     ReelPublishing,
+    ReelSurveying,
     RunStarted,
     StorageAnswers,
     StorageSilent,
@@ -112,6 +113,9 @@ class Display:
         match event:
             case RunStarted():
                 self._line(f"{_count(event.reels, 'reel')}, {_count(event.restorers, 'restorer')} on {event.device}")
+            case ReelSurveying():
+                left = event.spans - event.done_spans
+                self._line(f"{event.reel}: {event.frames} frames are surveyed first, {_count(left, 'span')} to look at")
             case ReelPlanned():
                 self._planned(event)
             case TileDone():

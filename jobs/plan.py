@@ -14,9 +14,11 @@ from rich.table import Table
 
 from jobs.common import console, find_sources, human_bytes, human_time, print_json, say
 from pipeline import tables
-from pipeline.cluster import steps
-from pipeline.cluster.work import Job
+from pipeline.cluster import steps, surveying
+from pipeline.cluster.work import Job, Unsurveyed
 from pipeline.errors import CallError, ReelmendError, StorageError
+from pipeline.plan import make_plan
+from pipeline.plan.curves import wants_survey
 from pipeline.plan.document import plain
 from pipeline.plan.estimate import Estimate, estimate
 from pipeline.plan.make import chain_of, parameters_at
@@ -96,9 +98,18 @@ def show_plan(job: Job, *, as_json: bool, fps: float | None) -> int:
 
 def _plan_one(job: Job, number: int, speed: Callable[[int], float]) -> dict[str, Any]:
     uri, name = job.sources[number]
-    plan, index = steps.planned(
-        job, number, lambda reel: _kept_index(job.out, reel, job.spec.source.rate) or build(reel)
+    found = steps.planned(
+        job,
+        number,
+        lambda reel: _kept_index(job.out, reel, job.spec.source.rate) or build(reel),
+        lambda reel, index: surveying.kept(job.out, reel, index, job.spec),
     )
+    looked = not isinstance(found, Unsurveyed)
+    if isinstance(found, Unsurveyed):
+        # Tiles, memory and reading are the same; what cannot be told yet is which tiles of this plan are done.
+        index, plan = found.index, make_plan(found.reel, found.index, job.spec, job.nets, job.frames)
+    else:
+        plan, index, _ = found
     reel = plan.reel
     published = state(job.out, name)
     recorded = Ledger(layout.work_dir(job.out, name)).done()
@@ -118,6 +129,7 @@ def _plan_one(job: Job, number: int, speed: Callable[[int], float]) -> dict[str,
         "tile_bytes": plan.tile_bytes,
         "worker_bytes": plan.worker_bytes,
         "assumed": list(reel.colour.assumed),
+        "survey": None if not wants_survey(plan.chain) else "kept" if looked else "needed",
         "left": asdict(e),
         **_shape(plan, e),
     }
@@ -192,6 +204,11 @@ def _print(found: Sequence[dict[str, Any]]) -> None:
             say(
                 f"{r['reel']}: one restorer at this rate wants {e['decode_cores_per_restorer']:.1f} cores of decoding, "
                 f"{e['encode_cores_per_restorer']:.1f} of encoding and {e['gb_s_per_restorer']:.3f} GB/s each way"
+            )
+        if r["survey"] == "needed":
+            say(
+                f"{r['reel']}: its chain wants a survey, which is not there yet: restore decodes its {r['frames']} "
+                "frames once more first, and which tiles are done already is only known then"
             )
         for sentence in r["assumed"]:
             say(f"{r['reel']}: {sentence}")

@@ -11,7 +11,7 @@ from jobs.common import find_sources, find_span, load_spec, print_json, say, tak
 from pipeline.cluster import submission
 from pipeline.errors import CallError
 from pipeline.plan.document import canonical
-from pipeline.spec import Spec
+from pipeline.spec import NetPass, Spec
 from pipeline.storage import store
 
 
@@ -68,7 +68,7 @@ def _weight_files(spec: Spec) -> list[str]:
     """The weights that a spec names by path or URI."""
     from pipeline.restore.weights import names, use  # torch comes with it, and the other commands do without
 
-    named = (p.weights for p in spec.chain)
+    named = (p.weights for p in spec.chain if isinstance(p, NetPass))
     return [w for w in named if w not in names() and ("/" in w or w.endswith(use.SUFFIXES))]
 
 

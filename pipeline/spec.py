@@ -13,26 +13,25 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.treatments import (
+    TREATMENTS,
+    DeflickerPass,
+    DirtPass,
+    DuplicatesPass,
+    FadePass,
+    GrainPass,
+    Model,
+    PassBase,
+    ScratchesPass,
+    StabilisePass,
+)
 
 _MAX_CONFIG_BYTES = 1 << 20
 _MOST_CRF = 51
 """Of every codec but AV1, which counts to 63."""
-
-
-class Model(BaseModel):
-    """Base of every part: frozen, and nothing unknown passes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class PassBase(Model):
-    """What every pass can say."""
-
-    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_-]*$")
-    """How ``shots:`` addresses this pass; the kind's own name where nothing is said."""
 
 
 class Guard(Model):
@@ -75,8 +74,31 @@ class NetPass(PassBase):
     """Says that the licence of weights under a restricted one (MPRNet's: non-commercial) has been read and accepted."""
 
 
-Pass = Annotated[NetPass, Field()]
-"""The union of all passes; a new treatment is added here."""
+def _kind(said: Any) -> str:
+    """Which model a chain's item is of. A net where it does not say."""
+    if isinstance(said, Mapping):
+        return str(said.get("pass", said.get("kind", "net")))
+    return str(getattr(said, "kind", "net"))
+
+
+KINDS: Mapping[str, type[PassBase]] = {
+    "net": NetPass,
+    **{str(t.model_fields["kind"].default): t for t in TREATMENTS},
+}
+"""Pass kind → what it may say."""
+
+Pass = Annotated[
+    Annotated[NetPass, Tag("net")]
+    | Annotated[DeflickerPass, Tag("deflicker")]
+    | Annotated[StabilisePass, Tag("stabilise")]
+    | Annotated[FadePass, Tag("fade")]
+    | Annotated[DuplicatesPass, Tag("duplicates")]
+    | Annotated[DirtPass, Tag("dirt")]
+    | Annotated[ScratchesPass, Tag("scratches")]
+    | Annotated[GrainPass, Tag("grain")],
+    Discriminator(_kind),
+]
+"""The union of all passes; a new treatment is added here and to ``treatments.TREATMENTS``."""
 
 
 class Engine(Model):
@@ -292,7 +314,7 @@ class Spec(Model):
         return self.model_dump(mode="json", by_alias=True)
 
 
-FRAMEWISE: Mapping[str, Mapping[str, tuple[float, float]]] = {"net": {"strength": (0.0, 1.0)}}
+FRAMEWISE: Mapping[str, Mapping[str, tuple[float, float]]] = {k: {"strength": (0.0, 1.0)} for k in KINDS}
 """Pass kind → parameters that may change from frame to frame → allowed range. Every kind has ``strength``: 0 is off."""
 
 
@@ -362,8 +384,13 @@ def _place(items: list[Any], key: str, item: str) -> int:
 def _explain(error: ValidationError) -> str:
     told = []
     for e in error.errors(include_url=False):
-        where = ".".join(str(p) for p in e["loc"])
-        if e["type"] == "extra_forbidden":
+        # A chain's item names its kind again, which is in no one's config.
+        loc = e["loc"]
+        where = ".".join(str(p) for i, p in enumerate(loc) if not _is_kind(loc, i))
+        if e["type"] == "union_tag_invalid":
+            said = str(e["input"].get("pass"))[:80] if isinstance(e["input"], Mapping) else ""
+            told.append(f"{where}: there is no pass {said!r}{_nearest(said, KINDS)}")
+        elif e["type"] == "extra_forbidden":
             known = _keys_at(e["loc"][:-1])
             told.append(f"unknown key {where!r}{_nearest(str(e['loc'][-1]), known)}")
         else:
@@ -375,11 +402,18 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
 
 
+def _is_kind(loc: tuple[int | str, ...], at: int) -> bool:
+    return at == 2 and loc[0] == "chain" and loc[at] in KINDS
+
+
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the model at this place of the config knows."""
     model: Any = Spec
-    for part in loc:
+    for at, part in enumerate(loc):
         if isinstance(part, int):
+            continue
+        if _is_kind(loc, at):
+            model = KINDS[str(part)]
             continue
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         model = _model_in(field.annotation) if field is not None else None

@@ -400,6 +400,77 @@ FrameParameters = Mapping[str, Mapping[str, float]]
 """What one frame's passes get: pass name → parameter → value."""
 
 
+LUMA_LEVELS: tuple[float, ...] = (0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
+"""Shares of a picture's pixels whose levels a survey tells: its inverse distribution of luma."""
+COLOUR_LEVELS: tuple[float, ...] = (0.005, 0.02, 0.5, 0.98, 0.995)
+"""The same of each of R, G and B."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """Signals of the frames ``[first, first + N)``. Levels: 0 black, 1 white of the nominal range."""
+
+    first: int
+    cut: NDArray[np.bool_]
+    """(N,) the picture changes before the frame."""
+    levels: NDArray[np.float32]
+    """(N, 15) the luma that LUMA_LEVELS of the pixels stay below."""
+    colours: NDArray[np.float32]
+    """(N, 15) the same of COLOUR_LEVELS for R, then G, then B."""
+    shift: NDArray[np.float32]
+    """(N, 2) px to the right and downwards by which the picture moved since the frame before; 0 for the reel's first,
+    and without meaning after a cut."""
+    confidence: NDArray[np.float32]
+    """(N,) correlation of the two frames once this shift is taken off, outliers left out, 0 to 1."""
+    still: NDArray[np.float32]
+    """(N,) share of its textured blocks that moved by this shift and no other, 0 to 1."""
+    change: NDArray[np.float32]
+    """(N,) mean absolute difference of luma to the frame before."""
+    gains: NDArray[np.float32]
+    """(N, 16) natural logarithm of the brightness over the frame before's, in 4 × 4 blocks, row by row."""
+
+    def __len__(self) -> int:
+        return len(self.cut)
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self)
+
+    @classmethod
+    def signals(cls) -> tuple[str, ...]:
+        """The arrays' names, in order."""
+        return ("cut", "levels", "colours", "shift", "confidence", "still", "change", "gains")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """Parameters of the frames ``[first, first + N)`` that the plan found from the survey: pass by pass, row by row."""
+
+    first: int
+    names: Mapping[str, tuple[str, ...]]
+    """Pass name → what its columns are called."""
+    values: Mapping[str, NDArray[np.float32]]
+    """Pass name → (N, K)."""
+
+    def span(self, first: int, last: int) -> Curves:
+        """The rows of the frames ``[first, last)``: copies, so that a tile carries no more than its own."""
+        a, b = first - self.first, last - self.first
+        return Curves(first, self.names, {p: v[a:b].copy() for p, v in self.values.items()})
+
+    def at(self, number: int) -> dict[str, dict[str, float]]:
+        """One frame's parameters: pass name → parameter → value."""
+        i = number - self.first
+        return {p: dict(zip(self.names[p], v[i].tolist(), strict=True)) for p, v in self.values.items()}
+
+    def digest(self, first: int, last: int) -> Sha256:
+        """sha256 over what the frames ``[first, last)`` get."""
+        h = hashlib.sha256()
+        for name in sorted(self.values):
+            h.update(f"{name} {' '.join(self.names[name])}".encode())
+            h.update(np.ascontiguousarray(self.values[name][first - self.first : last - self.first]).tobytes())
+        return h.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A reel cut into tiles, with every parameter fixed. Pure data: plan.json holds it."""
@@ -425,6 +496,8 @@ class Plan:
     """Upper bound of a restorer's own working memory, its libraries included."""
     decode_frames: int
     """Frames that decoders will go through in all, with key-frame run-up and halos."""
+    curves: Sha256 | None = None
+    """Digest of what the survey's signals came to for every frame; None where no pass asks for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from typing import Any, Literal, Protocol
 
 from pipeline.cluster.policy import Kind
 
-Step = Literal["prepare", "tile", "publish", "quarantine"]
+Step = Literal["prepare", "survey", "tile", "publish", "quarantine"]
 Ticket = int
 """Names one piece of work under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A step ended well. ``value``: PlanSummary, TileSummary, the published summary as a dict, or None."""
+    """A step ended well. ``value``: PlanSummary or SurveySummary, TileSummary, the published summary, or None."""
 
     ticket: Ticket
     value: Any
@@ -49,6 +49,18 @@ class PlanSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SurveySummary:
+    """What the loop needs to know of a reel that must be looked at before it can be planned."""
+
+    span_frames: Sequence[int]
+    """Frames of each span."""
+    done: frozenset[int]
+    """Numbers of the spans that have been looked at."""
+    span_bytes: int
+    """Bytes of pictures that one look holds."""
+
+
+@dataclass(frozen=True, slots=True)
 class TileSummary:
     """What comes back of a tile: its record is in the ledger."""
 
@@ -62,7 +74,11 @@ class Executor(Protocol):
     """Carries steps out. Nothing here blocks but ``wait``."""
 
     def prepare(self, reel: int) -> Ticket:
-        """Probe, index and plan a reel of the job (by number); gives a PlanSummary."""
+        """Probe, index and plan a reel of the job (by number); gives a PlanSummary, or a SurveySummary where its spans
+        must be looked at first."""
+
+    def survey(self, reel: int, span: int) -> Ticket:
+        """Look at a span of the reel and keep what was found; gives None."""
 
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
         """Decode, restore on the named restorer, encode, record; gives a TileSummary."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pipeline.cluster.executor import Executor, Failure, PlanSummary, Success, Ticket, TileSummary
+from pipeline.cluster.executor import Executor, Failure, PlanSummary, Success, SurveySummary, Ticket, TileSummary
 from pipeline.cluster.policy import Board, Budget, Kind, Limits, Outages
 from pipeline.cluster.progress import (
     Listener,
     ReelEnded,
     ReelPlanned,
     ReelPublishing,
+    ReelSurveying,
     StorageAnswers,
     StorageSilent,
     Teller,
@@ -29,6 +30,10 @@ from pipeline.types import OutcomeStatus, ReelOutcome
 
 _PREPARING = 2
 """Reels that are probed and planned at once: reading tables costs storage, not pixels."""
+
+
+_SURVEYS = 3
+"""Times that a reel's survey is begun; files that come out garbled each time are the storage's doing."""
 
 
 class Loop:
@@ -96,6 +101,7 @@ class Loop:
         self._start_encoding(now)
         self._start_publishing(now)
         self._start_tiles(now)
+        self._start_looking(now)
         self._start_preparing(now)
 
     def _begin(self, ticket: Ticket, work: Work, now: float) -> None:
@@ -107,16 +113,33 @@ class Loop:
 
     def _start_preparing(self, now: float) -> None:
         preparing = sum(w.step == "prepare" for w in self._work.values())
+        looking = sum(r.looking is not None for r in self._open())
         waiting = sum(r.board.todo for r in self._open() if r.board and not self._outages.hold(r.needs, now))
         enough = 2 * self._depth * max(1, len(self._at))
         for reel in self._open():
-            if preparing >= _PREPARING or waiting >= enough:
+            if preparing + looking >= _PREPARING or waiting >= enough:
                 return
-            due = reel.plan is None and now >= reel.again_at and not self._under_way(reel.number, "prepare")
+            due = reel.plan is None and reel.looking is None and now >= reel.again_at
+            due = due and not self._under_way(reel.number, "prepare")
             if due and not self._outages.hold(reel.needs, now):
                 reel.began = reel.began or now
                 self._begin(self._executor.prepare(reel.number), Work("prepare", reel.number, reel.needs), now)
                 preparing += 1
+
+    def _start_looking(self, now: float) -> None:
+        """Spans of surveys, at most as many at once as restorers have tiles: what they are for comes first."""
+        under_way = sum(w.step == "survey" for w in self._work.values())
+        for reel in self._open():
+            board, survey = reel.looking, reel.survey
+            while board and survey and board.ready(now) and not self._outages.hold(reel.needs, now):
+                if under_way >= self._depth * max(1, len(self._at)) or not self._budget.fits(survey.span_bytes):
+                    return
+                span = board.take(now)
+                assert span is not None  # it was ready
+                ticket = self._executor.survey(reel.number, span)
+                self._begin(ticket, Work("survey", reel.number, reel.needs, span, size=survey.span_bytes), now)
+                self._budget.take(survey.span_bytes)
+                under_way += 1
 
     def _start_quarantining(self, now: float) -> None:
         for reel in self._reels:
@@ -166,7 +189,7 @@ class Loop:
                 self._begin(self._executor.publish(reel.number), Work("publish", reel.number, reel.needs), now)
 
     def _release(self, work: Work) -> None:
-        if work.step == "tile":
+        if work.step in ("tile", "survey"):
             self._budget.give(work.size)
             if work.restorer in self._at:
                 self._at[work.restorer] -= 1
@@ -179,6 +202,11 @@ class Loop:
             self._tell(StorageAnswers(ended.storage, self._clock() - ended.since))
         if work.step == "prepare":
             self._prepared(reel, result.value)
+        elif work.step == "survey":
+            assert reel.looking is not None  # a span comes from a board
+            reel.looking.done(work.tile)
+            if reel.looking.finished:
+                reel.looking = None  # now it can be planned
         elif work.step == "tile":
             self._tile_done(reel, work.tile, result.value)
         elif work.step == "publish":
@@ -187,7 +215,10 @@ class Loop:
             assert reel.lost is not None  # else there is no record to write
             self._end(reel, "quarantined", str(reel.lost.error))
 
-    def _prepared(self, reel: ReelRun, plan: PlanSummary) -> None:
+    def _prepared(self, reel: ReelRun, plan: PlanSummary | SurveySummary) -> None:
+        if isinstance(plan, SurveySummary):
+            self._to_survey(reel, plan)
+            return
         reel.plan = plan
         frames = plan.tile_frames
         self._tell(ReelPlanned(reel.name, plan.frames, len(frames), sum(frames[t] for t in plan.done), len(plan.done)))
@@ -195,6 +226,19 @@ class Loop:
             self._end(reel, "already", "restored by an equal job already; nothing was touched")
         else:
             reel.board = Board(range(len(frames)), plan.done)
+
+    def _to_survey(self, reel: ReelRun, survey: SurveySummary) -> None:
+        reel.surveys += 1
+        if reel.surveys > _SURVEYS:
+            error = StorageError("its survey does not keep in storage: spans that were looked at are gone again")
+            self._let_go(reel)
+            reel.lost, reel.again_at = Lost(error, None, reel.surveys), self._clock()
+            return
+        frames = survey.span_frames
+        self._tell(ReelSurveying(reel.name, sum(frames), len(frames), len(survey.done)))
+        reel.survey, reel.looking = survey, Board(range(len(frames)), survey.done)
+        if reel.looking.finished:
+            reel.looking = None  # another run looked meanwhile
 
     def _tile_done(self, reel: ReelRun, tile: int, summary: TileSummary) -> None:
         assert reel.plan is not None  # a tile comes from a plan
@@ -218,6 +262,10 @@ class Loop:
             tries = reel.board.tries(work.tile)
             if failure.held:
                 self._hold(Restored(replace(work, restorer=-1, needs=self._out), failure.ticket, now + verdict.wait_s))
+        elif work.step == "survey":
+            assert reel.looking is not None  # a span comes from a board
+            verdict = reel.looking.failed(work.tile, kind, self._limits, now)
+            tries = reel.looking.tries(work.tile)
         else:
             record = reel.prepare_record if work.step == "prepare" else reel.publish_record
             verdict = record.judge(kind, self._limits, now)
@@ -232,7 +280,8 @@ class Loop:
             self._end(reel, "refused", str(failure.error))
         elif verdict.retry:
             if silent is None:  # else the outage is told, once for all that it hinders
-                self._tell(TileRetried(reel.name, work.tile, f"{work.step}: {failure.kind.value}: {failure.error}"))
+                told = work.tile if work.step == "tile" else -1
+                self._tell(TileRetried(reel.name, told, f"{work.step}: {failure.kind.value}: {failure.error}"))
         else:
             self._let_go(reel)
             reel.lost, reel.again_at = Lost(failure.error, tile, tries), now

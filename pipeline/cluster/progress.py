@@ -21,6 +21,16 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ReelSurveying:
+    """A reel is looked at, for passes that must know whole shots; ``done_spans`` of them were in storage already."""
+
+    reel: str
+    frames: int
+    spans: int
+    done_spans: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReelPlanned:
     """A reel is probed, indexed and cut into tiles; ``done_tiles`` of them were in the ledger already."""
 
@@ -97,6 +107,7 @@ class Load:
 
 Event = (
     RunStarted
+    | ReelSurveying
     | ReelPlanned
     | TileDone
     | TileRetried

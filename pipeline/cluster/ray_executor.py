@@ -12,15 +12,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import steps, tasks
 from pipeline.cluster.capacity import Capacity, capacity
-from pipeline.cluster.executor import Failure, PlanSummary, Step, Success, Ticket
+from pipeline.cluster.executor import Failure, PlanSummary, Step, Success, SurveySummary, Ticket
 from pipeline.cluster.faults import classify
 from pipeline.cluster.policy import Kind
 from pipeline.cluster.pool import Pool
 from pipeline.cluster.session import alive_nodes, answering
-from pipeline.cluster.work import Job, ReelWork
+from pipeline.cluster.work import Job, ReelWork, SurveyWork
 from pipeline.errors import CallError, StorageError
 from pipeline.publish import quarantine
-from pipeline.types import FrameIndex, Plan, Tile
+from pipeline.types import Curves, FrameIndex, Plan, Tile
 
 _LOOK_S = 5.0
 """Seconds between two looks at which nodes are alive."""
@@ -60,6 +60,17 @@ class _Held:
     tile_ids: Sequence[str]
     staged: bool
     """Nodes may hold a copy of the source."""
+    curves: Curves | None = None
+    """Of the whole reel; each tile is given those of the frames it reads."""
+
+
+@dataclass(slots=True)
+class _Looked:
+    """Refs of a reel that is being surveyed."""
+
+    work: Any
+    index: Any
+    staged: bool
 
 
 class RayExecutor:
@@ -78,6 +89,7 @@ class RayExecutor:
         self.pool = Pool(job, self.room)
         options = {"num_cpus": self.room.task_cpus, "max_retries": 0}
         self._prepare = ray.remote(tasks.prepare).options(**options)
+        self._survey = ray.remote(tasks.survey).options(**options, scheduling_strategy="SPREAD")
         self._decode = ray.remote(tasks.decode).options(**options, scheduling_strategy="SPREAD")
         self._encode = ray.remote(tasks.encode).options(**options)
         self._publish = ray.remote(tasks.publish).options(**options)
@@ -94,6 +106,7 @@ class RayExecutor:
         """Tiles whose restored pictures are held for another try of encoding."""
         self._undecided: list[_Undecided] = []
         self._held: dict[int, _Held] = {}
+        self._looked_at: dict[int, _Looked] = {}
 
     def _capacity(self, job: Job) -> Capacity:
         return capacity({i: n.resources for i, n in self._nodes.items()}, job.spec.cluster, job.spec.engine)
@@ -113,9 +126,14 @@ class RayExecutor:
             "prepare", reel, (self._prepare.remote(self._job_ref, reel, self.room.nodes, self._code),)
         )
 
+    def survey(self, reel: int, span: int) -> Ticket:
+        looked = self._looked_at[reel]
+        return self._hand_out("survey", reel, (self._survey.remote(looked.work, looked.index, span, self._code),))
+
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> Ticket:
-        held = self._held[reel]
-        decoded = self._decode.remote(held.work, held.index, held.tiles[tile], held.tile_ids[tile], self._code)
+        held, its = self._held[reel], self._held[reel].tiles[tile]
+        curves = held.curves.span(its.read_first, its.read_last) if held.curves else None
+        decoded = self._decode.remote(held.work, held.index, its, held.tile_ids[tile], self._code, curves)
         restored = self.pool.actor(restorer).restore.remote(held.work, decoded)
         # The restored pictures stay in the store until they are encoded in any case, so that a storage which does not
         # answer costs no more than that. A residual wants the source's too, as `tile_bytes` counts them; else their ref
@@ -176,13 +194,20 @@ class RayExecutor:
             self._restored[pending.ticket] = pending
             return [Failure(pending.ticket, Kind.TRANSIENT, value, held=True)]
         if pending.step == "prepare":
-            value = self._keep(pending.reel, *value)
+            value = self._keep(pending.reel, value)
         return [Success(pending.ticket, value)]
 
-    def _keep(self, reel: int, summary: PlanSummary, work: ReelWork, plan: Plan, index: FrameIndex) -> PlanSummary:
+    def _keep(self, reel: int, value: Any) -> PlanSummary | SurveySummary:
         """Hold a prepared reel here: what stayed on the node that prepared it would be lost with that node."""
+        if isinstance(value[0], SurveySummary):
+            to_look: tuple[SurveySummary, SurveyWork, FrameIndex] = value
+            asked, there, index = to_look
+            self._looked_at[reel] = _Looked(ray.put(there), ray.put(index), staged=there.stage)
+            return asked
+        prepared: tuple[PlanSummary, ReelWork, Plan, FrameIndex, Curves | None] = value
+        summary, work, plan, index, curves = prepared
         self._held[reel] = _Held(
-            ray.put(work), ray.put(plan), ray.put(index), plan.tiles, plan.tile_ids, staged=work.stage
+            ray.put(work), ray.put(plan), ray.put(index), plan.tiles, plan.tile_ids, work.stage, curves
         )
         return summary
 
@@ -241,12 +266,13 @@ class RayExecutor:
         self._restored.pop(ticket, None)
 
     def drop(self, reel: int) -> None:
-        held = self._held.pop(reel, None)
-        if held is not None and held.staged:
+        held, looked = self._held.pop(reel, None), self._looked_at.pop(reel, None)
+        work = held.work if held and held.staged else looked.work if looked and looked.staged else None
+        if work is not None:
             for node in self._nodes:
                 # Every node may have copied the source. Soft: where the node is gone, so is its copy.
                 there = NodeAffinitySchedulingStrategy(node, soft=True)
-                self._unstaging.append(self._unstage.options(scheduling_strategy=there).remote(held.work))
+                self._unstaging.append(self._unstage.options(scheduling_strategy=there).remote(work))
 
     def close(self, patience_s: float) -> None:
         """Stop the restorers, and wait so long for scratch to be cleared; tasks under way end with the connection."""

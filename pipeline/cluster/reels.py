@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.cluster.executor import PlanSummary, Step, Ticket
+from pipeline.cluster.executor import PlanSummary, Step, SurveySummary, Ticket
 from pipeline.cluster.policy import Board, Record
 from pipeline.types import ReelOutcome
 
@@ -29,6 +29,11 @@ class ReelRun:
     """The storages that its steps read and write."""
     began: float = 0.0
     plan: PlanSummary | None = None
+    survey: SurveySummary | None = None
+    looking: Board | None = None
+    """Spans to look at before the reel can be planned; None where there are none, or no more."""
+    surveys: int = 0
+    """How often the reel was found to want a look."""
     board: Board | None = None
     restored: int = 0
     """Tiles whose record is this run's."""
@@ -52,6 +57,7 @@ class Work:
     needs: frozenset[str]
     """The storages that it reads and writes: where it goes well, they all answer."""
     tile: int = -1
+    """Number of the tile; of a survey, of the span."""
     restorer: int = -1
     """The restorer that it waits at or runs on; -1 where it needs none."""
     size: int = 0

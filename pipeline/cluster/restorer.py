@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from pipeline.cluster.work import Decoded, ReelWork, Restored
+from pipeline.plan.curves import wants_survey
 from pipeline.plan.make import parameters_at
 from pipeline.quality.figures import Meter
 from pipeline.restore.chain import Restorer
@@ -32,13 +33,15 @@ class TileRestorer:
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
         """The tile's core, restored, with the figures of every frame."""
         began = time.perf_counter()
+        if decoded.curves is None and wants_survey(self._chain):
+            raise ValueError(f"tile {decoded.tile.number} came without what its passes want from the survey")
         plan, tile, frames = work.plan, decoded.tile, decoded.frames
         meter = Meter(frames.format, plan.reel.colour)
         restored = self._restorer.run(
             frames,
             tile,
             decoded.cuts,
-            lambda n: parameters_at(n, self._chain, plan.overrides),
+            lambda n: parameters_at(n, self._chain, plan.overrides, decoded.curves),
             plan.reel.colour,
             meter.see,
             fields=plan.reel.interlaced,
@@ -53,6 +56,7 @@ class TileRestorer:
             figures=tuple(figures),
             cuts=tuple(cut[n] for n in core),
             flags=tuple(tuple(sorted({*self._restorer.flags.get(n, ()), *_of_source(work, decoded, n)})) for n in core),
+            found=tuple(self._restorer.found.get(n, {}) for n in core),
             source_md5=decoded.source_md5,
             time_s=decoded.time_s,
             device=self.device,

@@ -10,16 +10,18 @@ import math
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pipeline
 from pipeline import tables
 from pipeline.cluster.executor import TileSummary
-from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored
+from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored, SurveyWork, Unsurveyed
 from pipeline.errors import MissingError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
+from pipeline.plan.curves import plan_curves, wants_survey
 from pipeline.plan.estimate import check_size
 from pipeline.publish import bag, layout
 from pipeline.publish.finish import tidy
@@ -36,7 +38,8 @@ from pipeline.reel.timecode import timecode_at
 from pipeline.spec import RESIDUAL, Output, Spec
 from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
-from pipeline.types import FrameIndex, FrameRow, Md5, Plan, Reel, Segment, Tile, TileRecord
+from pipeline.survey.spans import spans
+from pipeline.types import Curves, FrameIndex, FrameRow, Md5, Plan, Reel, Segment, Survey, Tile, TileRecord
 
 
 @functools.cache
@@ -72,14 +75,17 @@ def scratch(spec: Spec) -> Iterator[Path]:
         yield Path(path)
 
 
-def prepare(job: Job, number: int) -> Prepared:
-    """Probe, index and plan a reel, and look up what of it is done.
+def prepare(job: Job, number: int) -> Prepared | Unsurveyed:
+    """Probe, index and plan a reel, and look up what of it is done. Unsurveyed where it must be looked at first.
 
     Raises what ``planned`` does; PublishedError where the output holds another plan's deliverable and the job does not
     say ``overwrite``.
     """
     name = job.sources[number][1]
-    plan, index = planned(job, number, lambda reel: read_index(reel, job.out, job.spec))
+    found = planned(job, number, lambda reel: read_index(reel, job.out, job.spec), _survey_of(job))
+    if isinstance(found, Unsurveyed):
+        return found
+    plan, index, curves = found
     try:
         Publication(job.out, plan, overwrite=job.overwrite).check()
     except WholeAlready:
@@ -92,11 +98,28 @@ def prepare(job: Job, number: int) -> Prepared:
     ledger.keep_plan(plan.id, to_json(plan))
     recorded = ledger.done()
     done = frozenset(n for n, tile_id in enumerate(plan.tile_ids) if tile_id in recorded)
-    return Prepared(plan, index, done, published=False)
+    return Prepared(plan, index, done, published=False, curves=curves)
 
 
-def planned(job: Job, number: int, index_of: Callable[[Reel], FrameIndex]) -> tuple[Plan, FrameIndex]:
+def _survey_of(job: Job) -> Callable[[Reel, FrameIndex], Survey | None]:
+    from pipeline.cluster import surveying  # it stands on this file
+
+    def find(reel: Reel, index: FrameIndex) -> Survey | None:
+        whole = surveying.kept(job.out, reel, index, job.spec)
+        return whole if whole is not None else surveying.joined(job.out, reel, index, job.spec)
+
+    return find
+
+
+def planned(
+    job: Job,
+    number: int,
+    index_of: Callable[[Reel], FrameIndex],
+    survey_of: Callable[[Reel, FrameIndex], Survey | None],
+) -> tuple[Plan, FrameIndex, Curves | None] | Unsurveyed:
     """Probe, index and plan a reel, for a run and for the dry run: what cannot be is told before the first tile.
+
+    ``survey_of`` is asked where a pass of the chain wants a survey, and gives None where there is none yet.
 
     Raises SourceError where the film cannot be read or a deliverable cannot hold it, SpanError where frames are asked
     for that it has not, TooLargeError for a deliverable that its storage or this node's scratch could not hold,
@@ -109,18 +132,26 @@ def planned(job: Job, number: int, index_of: Callable[[Reel], FrameIndex]) -> tu
     if job.spec.deliver.residual:
         check_encodable(residual.reel_of(reel), [RESIDUAL])
     index = index_of(reel)
-    plan = make_plan(reel, index, job.spec, job.nets, job.frames)
+    blind = make_plan(reel, index, job.spec, job.nets, job.frames)
     for output in outputs:
-        output_pts(index, reel, plan.first, plan.last, output)
+        output_pts(index, reel, blind.first, blind.last, output)
     root = _scratch_root(job.spec)
     check_size(
-        plan,
+        blind,
         object_bytes=store.largest_file(job.out),
         scratch_bytes=store.disk_bytes(root),
         where=uri,
         scratch=str(root),
     )
-    return plan, index
+    if not wants_survey(blind.chain):
+        return blind, index, None
+    found = survey_of(reel, index)
+    if found is None:
+        from pipeline.cluster import surveying  # it stands on this file
+
+        return Unsurveyed(reel, index, spans(len(index)), surveying.done(job.out, reel, index))
+    curves = plan_curves(found, blind.chain, reel)
+    return make_plan(reel, index, job.spec, job.nets, job.frames, curves), index, curves
 
 
 def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:
@@ -152,11 +183,14 @@ def threads(spec: Spec) -> int:
     return max(1, math.ceil(spec.cluster.task_cpus))
 
 
-def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> Decoded:
-    """The tile's frames with overlap and halo, its cuts, and the source's hashes."""
+def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, curves: Curves | None = None) -> Decoded:
+    """The tile's frames with overlap and halo, its cuts, and the source's hashes.
+
+    ``curves``: of the frames that the tile reads, or of more; the tile's own go with it.
+    """
     began = time.perf_counter()
     reel = work.plan.reel
-    local = _staged(work)
+    local = staged(reel, work.spec, stage=work.stage, run=work.run)
     whole = reel.sequence is None  # of a folder, every file that is read is checked by itself
     if whole:
         check_unchanged(reel)
@@ -171,25 +205,28 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     core = range(tile.first, tile.last)
     md5 = tuple(hash_planes(frames.frame(n), frames.format) for n in core)
     times = tuple(float(index.time(n)) for n in core)
+    its = curves.span(tile.read_first, tile.read_last) if curves else None
     seconds = {"decode": decoded - began, "source_hash": time.perf_counter() - decoded}
-    return Decoded(tile, tile_id, frames, found, md5, times, frozenset(damage or ()), seconds)
+    return Decoded(tile, tile_id, frames, found, md5, times, frozenset(damage or ()), seconds, its)
 
 
-def _staged(work: ReelWork) -> Path | None:
-    if not work.stage:
+def staged(reel: Reel, spec: Spec, *, stage: bool, run: str) -> Path | None:
+    """This node's copy of the source, made where it is not there yet; None where the source itself is to be read."""
+    if not stage:
         return None
     try:
-        return store.stage(work.plan.reel.uri, scratch_root(work.spec), run=work.run)
+        return store.stage(reel.uri, scratch_root(spec), run=run)
     except ScratchFullError:
-        if work.spec.cluster.stage == "always":
+        if spec.cluster.stage == "always":
             raise
         return None  # `auto`: range reads do as well, only slower
 
 
-def unstage(work: ReelWork) -> None:
+def unstage(work: ReelWork | SurveyWork) -> None:
     """This run needs this node's copy of the source no more."""
     if work.stage:
-        store.unstage(work.plan.reel.uri, scratch_root(work.spec), run=work.run)
+        reel = work.plan.reel if isinstance(work, ReelWork) else work.reel
+        store.unstage(reel.uri, scratch_root(work.spec), run=work.run)
 
 
 def sweep(spec: Spec, *, run: str | None = None) -> None:
@@ -272,9 +309,15 @@ def _rows(plan: Plan, restored: Restored, output_md5: Sequence[str]) -> list[Fra
             seconds=each,
             flags=restored.flags[i],
             **dataclasses.asdict(restored.figures[i]),
+            **_columns(restored.found[i]),
         )
         for i, n in enumerate(range(tile.first, tile.last))
     ]
+
+
+def _columns(found: Mapping[str, float]) -> dict[str, Any]:
+    """What passes found, as a row has it; a count is a whole number."""
+    return {k: round(v) if k == "scratch_columns" else v for k, v in found.items()}
 
 
 def is_final(error: BaseException) -> bool:

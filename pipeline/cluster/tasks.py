@@ -6,36 +6,37 @@ from typing import Any
 
 import ray
 
-from pipeline.cluster import steps
-from pipeline.cluster.executor import PlanSummary, TileSummary
-from pipeline.cluster.work import Decoded, Job, ReelWork, Restored
+from pipeline.cluster import steps, surveying
+from pipeline.cluster.executor import PlanSummary, SurveySummary, TileSummary
+from pipeline.cluster.work import Decoded, Job, ReelWork, Restored, SurveyWork, Unsurveyed
 from pipeline.errors import CallError, StorageError
 from pipeline.plan.reads import bytes_to_read
 from pipeline.publish import quarantine
 from pipeline.publish.finish import finish
 from pipeline.spec import Spec
 from pipeline.storage import store
-from pipeline.types import FrameIndex, Plan, Tile
+from pipeline.types import Curves, FrameIndex, Plan, Reel, Tile
 
 _STAGE_ABOVE = 0.5
 """Share of a source that a node expects to read, above which it copies the whole once."""
 
 
-def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[PlanSummary, ReelWork, Plan, FrameIndex]:
+def prepare(
+    job: Job, number: int, nodes: int, code: str
+) -> tuple[PlanSummary, ReelWork, Plan, FrameIndex, Curves | None] | tuple[SurveySummary, SurveyWork, FrameIndex]:
     """See ``Executor.prepare``; nodes: alive ones, over which the reading spreads."""
     same_code(code)
     prepared = steps.prepare(job, number)
+    if isinstance(prepared, Unsurveyed):
+        return _to_survey(job, prepared, nodes)
     plan = prepared.plan
     todo = [t for t in plan.tiles if t.number not in prepared.done]
     share = bytes_to_read(prepared.index, todo) / max(1, plan.reel.bytes) / nodes
-    say = job.spec.cluster.stage
-    # A tile of a folder of images reads its own files, and no other tile does: nothing to stage.
-    remote = store.local_path(plan.reel.uri) is None and plan.reel.sequence is None
     work = ReelWork(
         plan=steps.without_tiles(plan),
         out=job.out,
         spec=job.spec,
-        stage=remote and (say == "always" or (say == "auto" and share > _STAGE_ABOVE)),
+        stage=_stage(job, plan.reel, share),
         run=job.run,
     )
     summary = PlanSummary(
@@ -46,13 +47,38 @@ def prepare(job: Job, number: int, nodes: int, code: str) -> tuple[PlanSummary, 
         tile_bytes=plan.tile_bytes,
         published=prepared.published,
     )
-    return summary, work, plan, prepared.index
+    return summary, work, plan, prepared.index, prepared.curves
 
 
-def decode(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str) -> Decoded:
+def _stage(job: Job, reel: Reel, share: float) -> bool:
+    say = job.spec.cluster.stage
+    # A tile of a folder of images reads its own files, and no other tile does: nothing to stage.
+    remote = store.local_path(reel.uri) is None and reel.sequence is None
+    return remote and (say == "always" or (say == "auto" and share > _STAGE_ABOVE))
+
+
+def _to_survey(job: Job, found: Unsurveyed, nodes: int) -> tuple[SurveySummary, SurveyWork, FrameIndex]:
+    # The tiles will read the film once more: a copy is worth more than for one reading.
+    left = 1.0 - len(found.done) / max(1, len(found.spans))
+    work = SurveyWork(found.reel, job.out, job.spec, _stage(job, found.reel, left / nodes), job.run)
+    summary = SurveySummary(
+        span_frames=[b - a for a, b in found.spans], done=found.done, span_bytes=surveying.bytes_held(found.reel)
+    )
+    return summary, work, found.index
+
+
+def survey(work: SurveyWork, index: FrameIndex, span: int, code: str) -> None:
+    """See ``surveying.look``."""
+    same_code(code)
+    surveying.look(work, index, span)
+
+
+def decode(
+    work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str, code: str, curves: Curves | None = None
+) -> Decoded:
     """See ``steps.decode_tile``."""
     same_code(code)
-    return steps.decode_tile(work, index, tile, tile_id)
+    return steps.decode_tile(work, index, tile, tile_id, curves)
 
 
 def encode(
@@ -74,7 +100,7 @@ def record_quarantine(out: str, entry: quarantine.Entry) -> None:
     quarantine.put(out, entry)
 
 
-def unstage(work: ReelWork) -> None:
+def unstage(work: ReelWork | SurveyWork) -> None:
     """See ``steps.unstage``."""
     steps.unstage(work)
 

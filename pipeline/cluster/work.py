@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.spec import Spec
-from pipeline.types import FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Tile
+from pipeline.types import Curves, FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Reel, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,30 @@ class Prepared:
     index: FrameIndex
     done: frozenset[int]
     published: bool
+    curves: Curves | None = None
+    """Of the whole reel, where a pass of the chain wants a survey."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyWork:
+    """What every span of a reel is looked at with, before there is a plan."""
+
+    reel: Reel
+    out: str
+    spec: Spec
+    stage: bool
+    """As ``ReelWork.stage``."""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsurveyed:
+    """A reel that cannot be planned yet: its chain wants a survey, and spans of it have not been looked at."""
+
+    reel: Reel
+    index: FrameIndex
+    spans: tuple[tuple[int, int], ...]
+    done: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,8 @@ class Decoded:
     damaged: frozenset[int]
     """Numbers of the frames whose source is damaged, where the spec goes on with such."""
     seconds: Mapping[str, float]
+    curves: Curves | None = None
+    """What the plan found for these frames from the survey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +108,8 @@ class Restored:
     figures: tuple[FrameFigures, ...]
     cuts: tuple[bool, ...]
     flags: tuple[tuple[str, ...], ...]
+    found: tuple[Mapping[str, float], ...]
+    """Of every frame of the core, what the passes found in it: column of ``frames.parquet`` → value."""
     source_md5: tuple[Md5, ...]
     time_s: tuple[float, ...]
     device: str

@@ -15,7 +15,8 @@ from pipeline.plan.document import canonical
 from pipeline.plan.memory import tile_bytes, worker_bytes
 from pipeline.plan.tiles import cut_into_tiles, run_up
 from pipeline.spec import Spec
-from pipeline.types import ENGINE_VERSION, FrameIndex, NetInfo, Override, PassPlan, Plan, Reel, Sha256, Tile
+from pipeline.treatments import Treatment
+from pipeline.types import ENGINE_VERSION, Curves, FrameIndex, NetInfo, Override, PassPlan, Plan, Reel, Sha256, Tile
 
 _NOT_PICTURES = ("cluster", "keep_work")
 """Parts of a spec that change no picture: a job may go on under others, so they are in no id."""
@@ -27,10 +28,12 @@ def make_plan(
     spec: Spec,
     nets: Mapping[str, NetInfo],
     frames: tuple[int, int] | None = None,
+    curves: Curves | None = None,
 ) -> Plan:
     """Cut a reel into tiles and fix every parameter.
 
     nets: pass name → its weights, for every net of the chain. frames: the span ``[A, B)`` to deliver; None is all.
+    curves: what ``plan.curves`` found for the passes that want a survey.
     Raises SpanError where the span, or an override that names the reel, lies outside it.
     """
     total = len(index)
@@ -54,7 +57,7 @@ def make_plan(
         "spec": pictures,
     }
     common_hash = hashlib.sha256(canonical(common).encode()).hexdigest()
-    ids = tuple(_tile_ids(common_hash, tiles, chain, overrides, reach, total))
+    ids = tuple(_tile_ids(common_hash, tiles, chain, overrides, reach, total, curves))
     starts = run_up(index)
     identity = [common_hash, reel.name, reel.uri, first, last, total, ids]
     return Plan(
@@ -73,12 +76,13 @@ def make_plan(
         tile_bytes=tile_bytes(reel, tiles),
         worker_bytes=worker_bytes(reel, tiles, chain, nets, spec.engine),
         decode_frames=int(sum(t.read_last - int(starts[t.read_first]) for t in tiles)),
+        curves=curves.digest(0, total) if curves else None,
     )
 
 
 def chain_of(spec: Spec, nets: Mapping[str, NetInfo]) -> tuple[PassPlan, ...]:
     """The spec's chain with everything fixed; the same for every reel of a job. Raises ConfigError."""
-    return tuple(_pass(p, name, nets) for p, name in zip(spec.chain, spec.pass_names(), strict=True))
+    return tuple(_pass(p, name, nets, spec.seed) for p, name in zip(spec.chain, spec.pass_names(), strict=True))
 
 
 def _span(reel: Reel, total: int, frames: tuple[int, int] | None) -> tuple[int, int]:
@@ -92,7 +96,10 @@ def _span(reel: Reel, total: int, frames: tuple[int, int] | None) -> tuple[int, 
     return first, last
 
 
-def _pass(said: Any, name: str, nets: Mapping[str, NetInfo]) -> PassPlan:
+def _pass(said: Any, name: str, nets: Mapping[str, NetInfo], seed: int) -> PassPlan:
+    if isinstance(said, Treatment):
+        settings = said.model_dump(mode="json", exclude={"name", "kind", "strength"}) | {"seed": seed}
+        return PassPlan(name, said.kind, said.radius, settings, {"strength": said.strength})  # type: ignore[attr-defined]
     net = nets[name]
     if said.tlc is True and net.train_size is None:
         raise ConfigError(
@@ -138,6 +145,7 @@ def _tile_ids(
     overrides: Sequence[Override],
     reach: int,
     total: int,
+    curves: Curves | None,
 ) -> Iterable[Sha256]:
     """Ids that change only where something that a tile computes with changes."""
     touching: dict[int, list[Override]] = {}
@@ -151,7 +159,10 @@ def _tile_ids(
     for n, tile in enumerate(tiles):
         span = (max(0, tile.restore_first - reach), min(total, tile.last + reach))
         runs = _runs(span, chain, touching[n]) if n in touching else [[*span, default]]
-        text = canonical([common, [tile.first, tile.last, tile.overlap, tile.head, tile.tail], runs])
+        parts: list[Any] = [common, [tile.first, tile.last, tile.overlap, tile.head, tile.tail], runs]
+        if curves:
+            parts.append(curves.digest(*span))
+        text = canonical(parts)
         yield hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -171,9 +182,15 @@ def _runs(span: tuple[int, int], chain: Sequence[PassPlan], overrides: Sequence[
     return runs
 
 
-def parameters_at(number: int, chain: Sequence[PassPlan], overrides: Sequence[Override]) -> dict[str, dict[str, float]]:
-    """The passes' parameters for one frame: later overrides win; a skipped frame has every strength at 0."""
-    found = {p.name: dict(p.parameters) for p in chain}
+def parameters_at(
+    number: int, chain: Sequence[PassPlan], overrides: Sequence[Override], curves: Curves | None = None
+) -> dict[str, dict[str, float]]:
+    """The passes' parameters for one frame: later overrides win; a skipped frame has every strength at 0.
+
+    curves: of frames that hold this one.
+    """
+    planned = curves.at(number) if curves else {}
+    found = {p.name: {**p.parameters, **planned.get(p.name, {})} for p in chain}
     for o in overrides:
         if o.first <= number < o.last:
             for name, values in o.parameters.items():

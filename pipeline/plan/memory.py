@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.spec import Engine
+from pipeline.treatments import TREATMENTS
 from pipeline.types import NetInfo, PassPlan, Reel, Tile
 
 _LIBRARIES = 900 << 20
@@ -13,6 +14,8 @@ _FIGURES = 48
 """Bytes of a pixel while a frame's figures are taken; 40–47 measured."""
 _RGB = 3 * 4
 """Bytes of a pixel as RGB float32."""
+_WORK_PX = {str(t.model_fields["kind"].default): t.bytes_px for t in TREATMENTS}
+"""Pass kind → bytes that it works with, for a pixel."""
 _SIDES = (512, 384)
 """Sides in px of the spatial tiles of a net whose maps of a whole picture do not fit; smaller ones show."""
 _HALF = 0.65
@@ -59,10 +62,12 @@ def worker_bytes(
     size = (reel.width, -(-reel.height // 2) if reel.interlaced else reel.height)
     activations = [activation_bytes(*size, net, engine, spatial_tile(*size, net, engine)) for net in run]
     windows = sum(2 * p.radius + 1 + engine.batch for p in chain) + 4
+    # One pass works at a time, but a pass may keep what it found of a frame for the next one.
+    work = sum(_WORK_PX.get(p.kind, 0) for p in chain)
     return int(
         _LIBRARIES
         + 2 * sum(net.parameter_bytes for net in run)
         + max(activations, default=0)
-        + (windows * _RGB + _FIGURES) * picture
+        + (windows * _RGB + _FIGURES + work) * picture
         + tile_bytes(reel, tiles)
     )

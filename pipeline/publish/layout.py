@@ -75,6 +75,16 @@ def source_index(out: str, source_id: Sha256, rate: str | None) -> str:
     return join(source_dir(out, source_id), f"index-{_INDEX_VERSION}{said}.parquet")
 
 
+def source_survey(out: str, source_id: Sha256, key: str) -> str:
+    """The source's whole survey. key: what it depends on beside the source."""
+    return join(source_dir(out, source_id), f"survey-{key}.parquet")
+
+
+def survey_part(out: str, source_id: Sha256, key: str, first: int, last: int) -> str:
+    """What was found in the frames ``[first, last)``: there while a survey is under way."""
+    return join(source_dir(out, source_id), f"survey-{key}", f"{first:09d}-{last:09d}.parquet")
+
+
 def work_root(out: str) -> str:
     """Folder of all that is under way."""
     return join(out, _WORK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,11 @@ def batches(
     threads: int,
     size: int = 8,
     local: Path | None = None,
-) -> Iterator[Frames]:
-    """As ``decode``, ``size`` frames at a time: memory does not grow with the span."""
-    with closing(frames(reel, index, first, last, threads=threads, local=local)) as run:
+    damage: dict[int, Finding] | None = None,
+) -> Generator[Frames, None, None]:
+    """As ``decode``, ``size`` frames at a time: memory does not grow with the span. Without ``damage``, the first
+    damaged picture is an error."""
+    with closing(frames(reel, index, first, last, threads=threads, local=local, damage=damage)) as run:
         planes: list[NDArray[Any]] = []
         start = first
         for number, found in run:

@@ -7,7 +7,7 @@ last pass is put on the source's planes at once. So memory is bounded by the win
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import spec
+from pipeline import motion, spec
 from pipeline.restore.colour import Converter
 from pipeline.restore.engine import settle
 from pipeline.restore.fields import FieldConverter, FieldPass
@@ -34,6 +34,8 @@ class _Picture:
     number: int
     rgb: Tensor
     flags: frozenset[str] = frozenset()
+    found: Mapping[str, float] = field(default_factory=dict)
+    """What passes found in this very frame: column of ``frames.parquet`` → value."""
 
 
 class Restorer:
@@ -41,6 +43,8 @@ class Restorer:
 
     flags: dict[int, list[str]]
     """Of the last run: frame number → its flags, sorted; every frame that the run gave is there."""
+    found: dict[int, Mapping[str, float]]
+    """Of the last run: frame number → what its passes found in it, by column of ``frames.parquet``."""
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Restorer:
         """
         self.device = torch.device(device)
         settle(engine, self.device)
+        motion.settle(engine.cpu_threads)
         bench = Bench(engine, nets, self.device)
 
         def build(plan: PassPlan) -> Pass:
@@ -69,7 +74,7 @@ class Restorer:
         self._passes = [(plan, build(plan)) for plan in chain]
         self._field_passes: list[tuple[PassPlan, Pass]] | None = None
         self._converters: dict[tuple[PixelFormat, Colour, bool], Converter | FieldConverter] = {}
-        self.flags = {}
+        self.flags, self.found = {}, {}
 
     def _of(self, fields: bool) -> list[tuple[PassPlan, Pass]]:
         """The passes for whole frames, or for the fields of interlaced ones, which are built when first wanted."""
@@ -127,7 +132,7 @@ class Restorer:
             stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows})
 
         out = _blank(frames, len(wanted), self.device)
-        self.flags = {}
+        self.flags, self.found = {}, {}
         for picture in stream:
             n = picture.number
             before, rgb_before = sources.pop(n)
@@ -138,7 +143,7 @@ class Restorer:
             for whole, plane in zip(out, after, strict=True):
                 whole[n - tile.restore_first].copy_(plane, non_blocking=True)
             observe(n, before, after, rgb_before, picture.rgb)
-            self.flags[n] = sorted(picture.flags)
+            self.flags[n], self.found[n] = sorted(picture.flags), picture.found
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
         span = frames.span(tile.restore_first, tile.last)
@@ -216,11 +221,11 @@ def _restored(
             yield held[n]
             continue
         source, rgb = held[n].rgb, found[n].rgb
-        if strengths[n] != 1.0:
+        if strengths[n] != 1.0 and rgb is not source:
             rgb = source + strengths[n] * (rgb - source)
         # A frame carries the flags of all that it was made from.
         flags = found[n].flags.union(*(held[m].flags for m in reads[n]))
-        yield _Picture(n, rgb, flags)
+        yield _Picture(n, rgb, flags, {**held[n].found, **found[n].found})
 
 
 def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:

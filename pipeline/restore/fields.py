@@ -7,7 +7,7 @@ the earlier one does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -87,4 +87,15 @@ class FieldPass:
         flags = upper.flags | lower.flags
         # One restored field and one that was left alone would make a comb.
         left = job.window[self.radius] if GUARD in flags else None
-        return Restored(weave(upper.rgb, lower.rgb, 1) if left is None else left, flags)
+        rgb = weave(upper.rgb, lower.rgb, 1) if left is None else left
+        return Restored(rgb, flags, _both(upper.found, lower.found))
+
+
+def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:
+    """What was found in both fields: shares and shifts of their mean, but of a frame's lines; columns of the more."""
+    found = {k: (upper[k] + lower[k]) / 2 for k in upper.keys() & lower.keys()}
+    if "shift_y_px" in found:
+        found["shift_y_px"] *= 2  # lines of a field are two of the frame's
+    if "scratch_columns" in found:
+        found["scratch_columns"] = max(upper["scratch_columns"], lower["scratch_columns"])
+    return found

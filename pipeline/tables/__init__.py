@@ -5,6 +5,7 @@ from pipeline.tables.reports import read_columns, write_shots, write_tiles
 from pipeline.tables.rows import ROW_GROUP, join_rows, read_rows, write_rows
 from pipeline.tables.schema import FIGURES, FRAME_COLUMNS, SHOT_COLUMNS, TILE_COLUMNS, Column
 from pipeline.tables.summary import JoinSummary
+from pipeline.tables.survey import read_survey, write_survey
 
 __all__ = [
     "FIGURES",
@@ -18,8 +19,10 @@ __all__ = [
     "read_columns",
     "read_index",
     "read_rows",
+    "read_survey",
     "write_index",
     "write_rows",
     "write_shots",
+    "write_survey",
     "write_tiles",
 ]

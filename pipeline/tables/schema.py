@@ -112,6 +112,27 @@ INDEX_COLUMNS: tuple[Column, ...] = (
     Column("version", _INT, "", "of a file of its own: 63 bits of a hash of its name, size and ETag or mtime; else 0"),
 )
 
+
+def _numbered(name: str, count: int, unit: str, meaning: str) -> list[Column]:
+    return [Column(f"{name}_{i:02d}", _REAL, unit, f"{meaning}, number {i}") for i in range(count)]
+
+
+SURVEY_COLUMNS: tuple[Column, ...] = (
+    Column("frame", _INT, "frame", "number of the frame in presentation order, from 0"),
+    CUT_COLUMN,
+    *_numbered("levels", 15, FRACTION, "level that a share of the pixels' luma stays below, 0 black and 1 white"),
+    *_numbered("colours", 15, FRACTION, "the same of R, G and B in turn, five shares each"),
+    Column("shift_00", _REAL, "px", "way to the right that the picture went since the frame before"),
+    Column("shift_01", _REAL, "px", "way downwards"),
+    Column(
+        "confidence", _REAL, FRACTION, "correlation of the two frames once this way is taken off, outliers left out"
+    ),
+    Column("still", _REAL, FRACTION, "share of its textured blocks that went this way and no other"),
+    Column("change", _REAL, FRACTION, "mean absolute difference of luma to the frame before"),
+    *_numbered("gains", 16, FRACTION, "logarithm of a block's brightness over the frame before's, 4 x 4 row by row"),
+)
+"""The columns of a span's ``survey`` file."""
+
 _IDENTITY = frozenset(("frame", "pts", "time_s", "shot", "tile", "seconds"))
 FIGURES: tuple[str, ...] = tuple(
     c.name for c in FRAME_COLUMNS if c.type in (_INT, _REAL, _EXACT) and c.name not in _IDENTITY

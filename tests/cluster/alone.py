@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.restore import make_job
 from pipeline.cluster import steps
 from pipeline.cluster.restorer import TileRestorer
+from pipeline.cluster.surveying import prepare_here
 from pipeline.cluster.work import Job, ReelWork
 from pipeline.publish.finish import finish
 
@@ -15,12 +16,12 @@ from pipeline.publish.finish import finish
 def restore(source: str | Path, out: str | Path, *overrides: str, restorer: TileRestorer | None = None) -> Job:
     """Restore and publish one film. ``restorer`` may be kept from film to film (``restorer_of``)."""
     job = make_job([str(source)], str(out), config="archive", overrides=list(overrides))
-    prepared = steps.prepare(job, 0)
+    prepared = prepare_here(job, 0)
     plan = prepared.plan
     work = ReelWork(plan, job.out, job.spec, stage=False)
     built = restorer or TileRestorer(plan.chain, job.spec, job.nets, "cpu")
     for tile, tile_id in zip(plan.tiles, plan.tile_ids, strict=True):
-        decoded = steps.decode_tile(work, prepared.index, tile, tile_id)
+        decoded = steps.decode_tile(work, prepared.index, tile, tile_id, prepared.curves)
         steps.encode_tile(work, built.restore(work, decoded), 0)
     finish(plan, prepared.index, job.out, scratch=steps.scratch_root(job.spec), nets=job.nets)
     return job
@@ -29,5 +30,5 @@ def restore(source: str | Path, out: str | Path, *overrides: str, restorer: Tile
 def restorer_of(source: str | Path, overrides: Sequence[str]) -> TileRestorer:
     """The restorer of a job's chain, which is the same for every film."""
     job = make_job([str(source)], "unused", config="archive", overrides=list(overrides))
-    plan = steps.prepare(job, 0).plan
+    plan = prepare_here(job, 0).plan
     return TileRestorer(plan.chain, job.spec, job.nets, "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.cluster.executor import Failure, PlanSummary, Success, TileSummary
+from pipeline.cluster.executor import Failure, PlanSummary, Success, SurveySummary, TileSummary
 from pipeline.cluster.policy import Kind
 
 
@@ -40,6 +40,10 @@ class FakeExecutor:
     """The most tiles that had pictures at one time."""
     forgotten: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
+    spans: dict[int, int] = field(default_factory=dict)
+    """Reel → spans that must be looked at before it can be planned."""
+    looked: dict[int, set[int]] = field(default_factory=dict)
+    """Reel → its spans that storage holds."""
     quarantined: list[tuple[int, str, int | None, int]] = field(default_factory=list)
     """The quarantine records that were written: reel, error, tile, tries."""
 
@@ -54,6 +58,9 @@ class FakeExecutor:
 
     def prepare(self, reel: int) -> int:
         return self._hand_out(Call("prepare", reel))
+
+    def survey(self, reel: int, span: int) -> int:
+        return self._hand_out(Call("survey", reel, span))
 
     def tile(self, reel: int, tile: int, restorer: int, tries: int) -> int:
         assert restorer in self.alive
@@ -91,12 +98,20 @@ class FakeExecutor:
             self.quarantined.append((call.reel, call.error, tile, call.tries))
         value = {
             "quarantine": lambda: None,
-            "prepare": lambda: self.plans[call.reel],
+            "prepare": lambda: self._prepared(call.reel),
+            "survey": lambda: self.looked.setdefault(call.reel, set()).add(call.tile),
             "tile": lambda: TileSummary(restore_seconds=0.1, ours=True),
             "encode": lambda: TileSummary(restore_seconds=0.1, ours=True),
             "publish": lambda: {"frames": 1},
         }[call.step]()
         return [Success(ticket, value)]
+
+    def _prepared(self, reel: int) -> PlanSummary | SurveySummary:
+        spans = self.spans.get(reel, 0)
+        seen = self.looked.get(reel, set())
+        if len(seen) == spans:
+            return self.plans[reel]
+        return SurveySummary([24] * spans, frozenset(seen), 10)
 
     def forget(self, ticket: int) -> None:
         self.forgotten.append(ticket)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.cluster.loop import Loop
 from pipeline.cluster.policy import Board, Kind, Limits, Record
-from pipeline.cluster.progress import Event, Load, ReelEnded, TileDone, TileRetried
+from pipeline.cluster.progress import Event, Load, ReelEnded, ReelSurveying, TileDone, TileRetried
 from pipeline.errors import PublishedError, RefusedError, SourceError, SpanError
 from tests.cluster.fake import Call, FakeExecutor, summary
 
@@ -275,3 +275,46 @@ def test_whatever_fails_every_reel_ends_once_and_done_means_every_tile(data: st.
             told = "quarantine record could not be written" in (outcome.reason or "")
             assert told is (n not in [q[0] for q in quarantined])
     assert not executor.under_way
+
+
+def test_a_reel_that_must_be_surveyed_is_looked_at_span_by_span_before_it_is_planned() -> None:
+    executor = FakeExecutor([summary(3), summary(2)], spans={0: 4}, looked={0: {2}})
+    outcomes, events, _ = run(executor)
+    assert [o.status for o in outcomes] == ["done", "done"]
+    assert sorted(c.tile for c in executor.log if c.step == "survey") == [0, 1, 3], "span 2 was kept by an earlier run"
+    first = [c.step for c in executor.log if c.reel == 0 and c.step != "tile"]
+    assert first == ["prepare", "survey", "survey", "survey", "prepare", "publish"]
+    assert [(e.spans, e.done_spans) for e in events if isinstance(e, ReelSurveying)] == [(4, 1)]
+
+
+def test_a_span_that_fails_is_tried_again_and_then_its_reel_is_quarantined_and_no_other() -> None:
+    def fail(call: Call) -> tuple[Kind, BaseException] | None:
+        bad = call.step == "survey" and (call.reel, call.tile) == (0, 1)
+        return (Kind.APPLICATION, ValueError("bad span")) if bad else None
+
+    executor = FakeExecutor([summary(3), summary(2)], spans={0: 2, 1: 2}, fail=fail)
+    outcomes, events, quarantined = run(executor)
+    assert [o.status for o in outcomes] == ["quarantined", "done"]
+    assert quarantined == [(0, "bad span", None, 2)]
+    assert [e.tile for e in events if isinstance(e, TileRetried)] == [-1]
+
+
+def test_a_lost_node_costs_a_span_no_try_and_a_survey_that_does_not_keep_ends_its_reel() -> None:
+    lost = Counter[int]()
+
+    def fail(call: Call) -> tuple[Kind, BaseException] | None:
+        if call.step == "survey" and lost[call.tile] < 9:
+            lost[call.tile] += 1
+            return Kind.NODE, OSError("node")
+        return None
+
+    assert run(FakeExecutor([summary(1)], spans={0: 2}, fail=fail))[0][0].status == "done"
+
+    class Forgets(FakeExecutor):
+        def wait(self, timeout_s: float) -> Any:
+            self.looked.clear()
+            return super().wait(timeout_s)
+
+    outcomes, _, quarantined = run(Forgets([summary(1)], spans={0: 3}))
+    assert outcomes[0].status == "quarantined"
+    assert "does not keep" in quarantined[0][1]

@@ -15,16 +15,17 @@ from pathlib import Path
 from jobs.restore import make_job
 from pipeline.cluster import steps
 from pipeline.cluster.restorer import TileRestorer
+from pipeline.cluster.surveying import prepare_here
 from pipeline.cluster.work import ReelWork
 from pipeline.publish.finish import finish
 
 source, out = sys.argv[1:]
 job = make_job([source], out, config="archive", overrides=["tiles.frames=8"])
-made = steps.prepare(job, 0)
+made = prepare_here(job, 0)
 work = ReelWork(steps.without_tiles(made.plan), job.out, job.spec, stage=False)
 restorer = TileRestorer(made.plan.chain, job.spec, job.nets, "cpu")
 for tile, tile_id in zip(made.plan.tiles, made.plan.tile_ids):
-    steps.encode_tile(work, restorer.restore(work, steps.decode_tile(work, made.index, tile, tile_id)), 0)
+    steps.encode_tile(work, restorer.restore(work, steps.decode_tile(work, made.index, tile, tile_id, made.curves)), 0)
 with steps.scratch(job.spec) as folder:
     done = finish(made.plan, made.index, job.out, scratch=folder, threads=1)
 peak = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM"))

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.restore.passes.base import Bench, Factory, Job, Pass, Restored
+from pipeline.restore.passes.deflicker import DeflickerPass
+from pipeline.restore.passes.duplicates import DuplicatesPass
+from pipeline.restore.passes.fade import FadePass
 from pipeline.restore.passes.net import NetPass
+from pipeline.restore.passes.stabilise import StabilisePass
 
 __all__ = ["FACTORIES", "Bench", "Factory", "Job", "NetPass", "Pass", "Restored"]
 
-FACTORIES: Mapping[str, Factory] = {"net": NetPass.build}
+FACTORIES: Mapping[str, Factory] = {
+    "net": NetPass.build,
+    "deflicker": DeflickerPass.build,
+    "stabilise": StabilisePass.build,
+    "fade": FadePass.build,
+    "duplicates": DuplicatesPass.build,
+}
 """Pass kind → how it is built; a new treatment is added here."""

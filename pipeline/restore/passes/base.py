@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -31,8 +31,10 @@ class Restored:
     """What a pass made of a frame."""
 
     rgb: Tensor
-    """(3, H, W) float32."""
+    """(3, H, W) float32; the window's own middle where nothing is to be changed."""
     flags: frozenset[str] = frozenset()
+    found: Mapping[str, float] = field(default_factory=dict)
+    """What it found in the frame: column of ``frames.parquet`` → value."""
 
 
 class Pass(Protocol):

@@ -1,0 +1,67 @@
+"""Dense optical flow between two pictures, and pictures warped by it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.float32]
+"""(H, W) float32; 0 black, 1 white."""
+Flow = NDArray[np.float32]
+"""(H, W, 2) float32: displacement in px, x to the right, then y downwards."""
+
+_LEAST_SIDE = 24
+"""Below this many px on a side there is nothing for the flow's patches of 8 px to find at two scales: no movement."""
+
+
+def settle(threads: int) -> None:
+    """Make this process's OpenCV compute the same way every time: a fixed number of threads, and no GPU of its own."""
+    cv2.setNumThreads(threads)
+    cv2.ocl.setUseOpenCL(False)
+
+
+def flow(a: Picture, b: Picture) -> Flow:
+    """Where every point of ``a`` lies in ``b``: ``a(x) ≈ b(x + flow(x))``.
+
+    Dense Inverse Search (Kroeger et al. 2016) on the pictures in 8 bit; brightness that changes as a whole does not
+    matter, since patches are compared without their means. Movement up to about a tenth of the width is followed.
+    Raises ValueError for pictures of two sizes.
+    """
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"a flow is between two pictures (H, W) of one size, these are {a.shape} and {b.shape}")
+    if min(a.shape) < _LEAST_SIDE:
+        return np.zeros((*a.shape, 2), np.float32)
+    # A new one each time: it keeps buffers, and a call must not depend on the one before.
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    found: Flow = search.calc(_codes(a), _codes(b), None)
+    return found
+
+
+def _codes(picture: Picture) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(picture * np.float32(255) + np.float32(0.5), 0, 255), np.uint8)
+
+
+def warp(picture: Picture, by: Flow, *, sharp: bool = False) -> Picture:
+    """``picture`` read at ``x + by(x)``; beyond its edge the edge goes on. sharp: cubic instead of linear.
+
+    ``picture`` is (H, W), or (H, W, C) with up to 4 channels.
+    """
+    h, w = by.shape[:2]
+    # Not in place: `by` may be kept by the caller.
+    x = by[..., 0] + np.arange(w, dtype=np.float32)
+    y = by[..., 1] + np.arange(h, dtype=np.float32)[:, None]
+    kind = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
+    found: Picture = cv2.remap(picture, x, y, kind, borderMode=cv2.BORDER_REPLICATE)
+    return found
+
+
+def disagreement(forward: Flow, backward: Flow) -> Picture:
+    """(H, W) how far, in px, a point comes out from where it began when it goes there and back.
+
+    forward: from a to b; backward: from b to a. Where this is large, one of the flows is wrong or the point is hidden
+    in one of the pictures.
+    """
+    there_and_back = forward + warp(backward, forward)
+    found: Picture = np.sqrt(np.square(there_and_back).sum(-1))
+    return found

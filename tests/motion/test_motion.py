@@ -1,0 +1,107 @@
+"""Flow, shift and warp on pictures whose movement is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import motion
+
+Picture = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _settled() -> None:
+    motion.settle(1)
+
+
+def scene(seed: int = 0, h: int = 400, w: int = 520) -> Picture:
+    """Texture at all scales, as photographs have it: noise with a spectrum that falls with frequency."""
+    rng = np.random.default_rng(seed)
+    v, u = np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None, :]
+    amplitude = 1.0 / np.maximum(np.hypot(u, v), 0.004) ** 1.3
+    found = np.fft.irfft2(amplitude * np.exp(2j * np.pi * rng.random((h, w // 2 + 1))), s=(h, w))
+    return np.asarray(0.5 + 0.15 * found / found.std(), np.float32)
+
+
+def view(picture: Picture, x: float, y: float, h: int = 240, w: int = 320) -> Picture:
+    """What a window shows when the content has moved by (x, y): moved exactly, by phase."""
+    v, u = np.fft.fftfreq(picture.shape[0])[:, None], np.fft.rfftfreq(picture.shape[1])[None, :]
+    moved = np.fft.irfft2(np.fft.rfft2(picture) * np.exp(-2j * np.pi * (u * x + v * y)), s=picture.shape)
+    return np.asarray(moved[80 : 80 + h, 100 : 100 + w], np.float32)
+
+
+def test_shifts_are_found_to_a_tenth_of_a_pixel_through_grain_and_flicker() -> None:
+    rng, picture = np.random.default_rng(1), scene()
+    errors = []
+    for _ in range(12):
+        x, y = rng.uniform(-9, 9, 2)
+        grain = rng.normal(0, 6 / 255, (2, 240, 320)).astype(np.float32)
+        a = view(picture, 0, 0) + grain[0]
+        b = view(picture, x, y) * np.float32(rng.uniform(0.85, 1.15)) + np.float32(rng.uniform(-0.03, 0.03)) + grain[1]
+        found = motion.align(a, b)
+        errors.append((found.x - x, found.y - y))
+        assert found.confidence > 0.5
+        assert found.still == 1.0
+    assert np.abs(errors).max() < 0.1
+    assert np.sqrt(np.mean(np.square(errors))) < 0.04
+
+
+def test_what_moves_in_part_of_the_picture_is_not_the_shift_and_is_told() -> None:
+    picture, other = scene(), scene(5)
+    a, b = view(picture, 0, 0), view(picture, 0.6, -0.4)
+    a[60:180, 100:200], b[60:180, 100:200] = view(other, 0, 0)[:120, :100], view(other, 6, 3)[:120, :100]
+    found = motion.align(a, b)
+    assert abs(found.x - 0.6) < 0.05
+    assert abs(found.y + 0.4) < 0.05
+    assert 0.5 < found.still < 0.95
+
+
+def test_brightness_of_blocks_is_told_though_something_moves_there() -> None:
+    picture = scene()
+    a, b = view(picture, 0, 0), view(picture, 2, 1)
+    b *= np.linspace(0.9, 1.1, 320, dtype=np.float32)
+    b[0:40, 0:40] = 1.0
+    gains = motion.align(a, b).gains.reshape(4, 4)
+    wanted = np.log([0.925, 0.975, 1.025, 1.075])
+    apart = np.abs(gains - wanted)
+    assert apart.flat[1:].max() < 0.01
+    assert apart[0, 0] < 0.03, "a spot on a sixth of a block moves its median a little, and a mean by 0.2"
+
+
+def test_unrelated_pictures_are_no_shift() -> None:
+    assert motion.align(view(scene(), 0, 0), view(scene(9), 0, 0)).still < 0.3
+    tiny = np.zeros((8, 8), np.float32)
+    assert motion.align(tiny, tiny).confidence == 0.0
+    with pytest.raises(ValueError, match="one size"):
+        motion.align(tiny, np.zeros((8, 9), np.float32))
+
+
+def test_a_flow_says_where_points_went_and_back_again() -> None:
+    picture, other = scene(), scene(5)
+    a, b = view(picture, 0, 0), view(picture, 3, -2)
+    a[80:160, 120:220], b[80:160, 128:228] = other[:80, :100], other[:80, :100]
+    there, back = motion.flow(a, b), motion.flow(b, a)
+    object_, ground = there[100:140, 140:200], there[:60]
+    assert np.abs(object_ - (8, 0)).mean() < 0.3
+    assert np.abs(ground[10:-10, 10:-10] - (3, -2)).mean() < 0.3
+    assert np.abs(motion.warp(b, there) - a)[100:140, 140:200].mean() < 0.02
+    apart = motion.disagreement(there, back)
+    assert apart[100:140, 140:200].mean() < 0.3
+    # What the object hides in the next frame cannot be found there.
+    assert apart[80:160, 219:226].mean() > 4 * np.median(apart)
+    assert np.array_equal(there, motion.flow(a, b))
+    small = np.zeros((10, 12), np.float32)
+    assert not motion.flow(small, small).any()
+
+
+def test_a_warp_reads_beside_itself_and_repeats_the_edge() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.float32), (48, 1))
+    by = np.zeros((48, 64, 2), np.float32)
+    by[..., 0] = 2.5
+    for sharp in (False, True):
+        moved = motion.warp(ramp, by, sharp=sharp)
+        assert np.allclose(moved[:, 4:56], ramp[:, 4:56] + 2.5, atol=1e-3)
+        assert (moved[:, -1] == 63).all()
+    assert (by[..., 0] == 2.5).all()
