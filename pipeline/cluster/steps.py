@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pipeline
 from pipeline import tables
@@ -35,7 +36,7 @@ from pipeline.reel.timecode import timecode_at
 from pipeline.spec import RESIDUAL, Output, Spec
 from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
-from pipeline.types import FrameIndex, FrameRow, Md5, Plan, Reel, Segment, Tile, TileRecord
+from pipeline.types import FrameFigures, FrameIndex, FrameRow, Md5, Plan, Reel, Segment, Tile, TileRecord
 
 
 @functools.cache
@@ -200,7 +201,7 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
             segments.append(Segment(output.name, name, sha256, size))
             path.unlink()
         rows = folder / "rows.parquet"
-        tables.write_rows(rows, _rows(plan, restored, hashes))
+        tables.write_rows(rows, _rows(plan, restored, hashes), restored.edges)
         rows_name, rows_sha256, _ = ledger.put(rows, f"{stem}-rows")
     uploaded_s = time.perf_counter() - began - encoded_s
     record = TileRecord(
@@ -251,10 +252,15 @@ def _rows(plan: Plan, restored: Restored, output_md5: Sequence[str]) -> list[Fra
             device=restored.device,
             seconds=each,
             flags=restored.flags[i],
-            **dataclasses.asdict(restored.figures[i]),
+            **_fields(restored.figures[i]),
         )
         for i, n in enumerate(range(tile.first, tile.last))
     ]
+
+
+def _fields(figures: FrameFigures) -> dict[str, Any]:
+    """Not ``asdict``, which copies each signal by itself."""
+    return {f.name: getattr(figures, f.name) for f in dataclasses.fields(figures)}
 
 
 def is_final(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.spec import Spec
-from pipeline.types import FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Tile
+from pipeline.types import Edges, FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Restored:
     tile_id: str
     frames: Frames
     figures: tuple[FrameFigures, ...]
+    edges: Edges
     cuts: tuple[bool, ...]
     flags: tuple[tuple[str, ...], ...]
     source_md5: tuple[Md5, ...]
