@@ -27,9 +27,14 @@ COLUMNS = """
 reel frame pts time_s timecode shot tile source_md5 output_md5 psnr_db ssim touched_fraction changed_fraction
 luma_source luma_output flicker_source flicker_output ydif_source ydif_output tout_source tout_output brng_source
 brng_output noise_source noise_output sharpness_source sharpness_output warp_error_source warp_error_output
-dirt_fraction scratch_columns shift_x_px shift_y_px flags net weights_sha256 device seconds
+dirt_fraction scratch_columns shift_x_px shift_y_px SIGNALS black_fraction unsupported_fraction seam_space seam_time
+flags net weights_sha256 device seconds
 """
-NAMES = COLUMNS.split()
+SIGNAL_NAMES = """
+ymin ylow yhigh ymax umin ulow uavg uhigh umax vmin vlow vavg vhigh vmax satmin satlow satavg sathigh satmax
+huemed hueavg udif vdif vrep
+"""
+NAMES = COLUMNS.replace("SIGNALS", " ".join(f"{n}_source {n}_output" for n in SIGNAL_NAMES.split())).split()
 
 
 def row(n: int, **other: Any) -> FrameRow:
@@ -90,6 +95,8 @@ _rows = st.builds(
     flicker_source=_maybe,
     tout_output=_maybe,
     scratch_columns=st.none() | _int,
+    signals_source=st.tuples(*[_maybe] * len(SIGNAL_NAMES.split())),
+    seam_time=_maybe,
     flags=st.lists(_text, max_size=3).map(tuple),
     net=st.none() | _text,
     device=_text,
@@ -197,7 +204,7 @@ class TestJoin:
     def test_a_long_reel_has_many_row_groups(self, tmp_path: Path) -> None:
         tables.join_rows(tmp_path / "f", ([replace(FIRST, frame=n)] for n in range(5_000)))
         footer = pq.read_metadata(tmp_path / "f")
-        assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [1024] * 4 + [904]
+        assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [4096, 904]
 
     def test_memory_does_not_grow_with_the_reel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rows_module, "ROW_GROUP", 256)
@@ -515,7 +522,7 @@ class TestHostileFiles:
         rows = [row(n, device=word, flags=(word,)) for n in range(count)]
         same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([word]))
         made = {"device": same, "flags": pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32)), same)}
-        columns = [made.get(f.name) or pa.array([getattr(r, f.name) for r in rows], f.type) for f in schema]
+        columns = [made.get(f.name) or pa.array([getattr(r, f.name, None) for r in rows], f.type) for f in schema]
         types = [pa.field(f.name, c.type, f.nullable) for f, c in zip(schema, columns, strict=True)]
         types[schema.names.index("flags")] = pa.field(
             "flags", pa.list_(pa.field("element", same.type, nullable=False)), nullable=False

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from pipeline.cluster.work import Decoded, ReelWork, Restored
 from pipeline.plan.curves import wants_survey
 from pipeline.plan.make import parameters_at
+from pipeline.quality.changes import NO_BORDERS, Borders
 from pipeline.quality.figures import Meter
 from pipeline.restore.chain import Restorer
 from pipeline.restore.device import device_name
+from pipeline.restore.engine import spans
 from pipeline.spec import Spec
-from pipeline.types import NetInfo, PassPlan
+from pipeline.types import Edge, Edges, Frames, NetInfo, PassPlan
 
 DAMAGED = "damaged"
 """Flag of a frame whose source is damaged, or builds on a picture that is (``source.damaged: flag``)."""
@@ -36,7 +41,13 @@ class TileRestorer:
         if decoded.curves is None and wants_survey(self._chain):
             raise ValueError(f"tile {decoded.tile.number} came without what its passes want from the survey")
         plan, tile, frames = work.plan, decoded.tile, decoded.frames
-        meter = Meter(frames.format, plan.reel.colour)
+        ends = (*range(tile.restore_first, tile.first), tile.last - 1)
+        meter = Meter(
+            frames.format,
+            plan.reel.colour,
+            borders=_borders(work, has_net=any(p.kind == "net" for p in self._chain)),
+            edges=ends,
+        )
         restored = self._restorer.run(
             frames,
             tile,
@@ -46,6 +57,7 @@ class TileRestorer:
             meter.see,
             fields=plan.reel.interlaced,
         )
+        edges = [_edge(restored, meter, n) for n in ends]
         core = range(tile.first, tile.last)
         cut = {n: bool(decoded.cuts[n - tile.read_first]) for n in core}
         figures = meter.figures(tile.first, tile.last, {n for n, c in cut.items() if c})
@@ -54,6 +66,7 @@ class TileRestorer:
             tile_id=decoded.tile_id,
             frames=restored.span(tile.first, tile.last),
             figures=tuple(figures),
+            edges=Edges(edges[0] if tile.overlap else None, edges[-1]),
             cuts=tuple(cut[n] for n in core),
             flags=tuple(tuple(sorted({*self._restorer.flags.get(n, ()), *_of_source(work, decoded, n)})) for n in core),
             found=tuple(self._restorer.found.get(n, {}) for n in core),
@@ -62,6 +75,24 @@ class TileRestorer:
             device=self.device,
             seconds={**decoded.seconds, "restore": time.perf_counter() - began},
         )
+
+
+def _edge(restored: Frames, meter: Meter, number: int) -> Edge:
+    h = hashlib.sha256()
+    for plane in restored.frame(number):
+        h.update(np.ascontiguousarray(plane).data)
+    return Edge(number, h.hexdigest(), meter.blocks(number))
+
+
+def _borders(work: ReelWork, *, has_net: bool) -> Borders:
+    """Where the spec's spatial tiles meet in the reel's picture; in a field every second line is."""
+    reel, engine = work.plan.reel, work.spec.engine
+    if not has_net:
+        return NO_BORDERS
+    lines = 2 if reel.interlaced else 1
+    rows = spans(-(-reel.height // lines), engine.tile, engine.halo)
+    columns = spans(reel.width, engine.tile, engine.halo)
+    return Borders(tuple(lines * s.keep_first for s in rows[1:]), tuple(s.keep_first for s in columns[1:]))
 
 
 def _of_source(work: ReelWork, decoded: Decoded, number: int) -> set[str]:

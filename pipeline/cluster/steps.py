@@ -39,7 +39,19 @@ from pipeline.spec import RESIDUAL, Output, Spec
 from pipeline.storage import records, store
 from pipeline.storage.ledger import Ledger
 from pipeline.survey.spans import spans
-from pipeline.types import Curves, FrameIndex, FrameRow, Md5, Plan, Reel, Segment, Survey, Tile, TileRecord
+from pipeline.types import (
+    Curves,
+    FrameFigures,
+    FrameIndex,
+    FrameRow,
+    Md5,
+    Plan,
+    Reel,
+    Segment,
+    Survey,
+    Tile,
+    TileRecord,
+)
 
 
 @functools.cache
@@ -257,7 +269,7 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
             segments.append(Segment(output.name, name, sha256, size, tuple(found)))
             path.unlink()
         rows = folder / "rows.parquet"
-        tables.write_rows(rows, _rows(plan, restored, hashes))
+        tables.write_rows(rows, _rows(plan, restored, hashes), restored.edges)
         rows_name, rows_sha256, _ = ledger.put(rows, f"{stem}-rows")
     uploaded_s = time.perf_counter() - began - encoded_s
     record = TileRecord(
@@ -308,11 +320,16 @@ def _rows(plan: Plan, restored: Restored, output_md5: Sequence[str]) -> list[Fra
             device=restored.device,
             seconds=each,
             flags=restored.flags[i],
-            **dataclasses.asdict(restored.figures[i]),
+            **_fields(restored.figures[i]),
             **_columns(restored.found[i]),
         )
         for i, n in enumerate(range(tile.first, tile.last))
     ]
+
+
+def _fields(figures: FrameFigures) -> dict[str, Any]:
+    """Not ``asdict``, which copies each signal by itself."""
+    return {f.name: getattr(figures, f.name) for f in dataclasses.fields(figures)}
 
 
 def _columns(found: Mapping[str, float]) -> dict[str, Any]:

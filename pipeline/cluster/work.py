@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.spec import Spec
-from pipeline.types import Curves, FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Reel, Tile
+from pipeline.types import Curves, Edges, FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Reel, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ class Restored:
     tile_id: str
     frames: Frames
     figures: tuple[FrameFigures, ...]
+    edges: Edges
     cuts: tuple[bool, ...]
     flags: tuple[tuple[str, ...], ...]
     found: tuple[Mapping[str, float], ...]

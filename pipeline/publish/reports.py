@@ -24,7 +24,7 @@ from pipeline.reel.probe import check_unchanged
 from pipeline.reel.source import open_source
 from pipeline.spec import Output
 from pipeline.storage.ledger import Ledger
-from pipeline.types import FrameIndex, FrameRow, Md5, Plan, Sha256, Tile, TileRecord
+from pipeline.types import Edge, FrameIndex, FrameRow, Md5, Plan, Sha256, Tile, TileRecord
 
 Step = Callable[[str, int, int], None]
 """Told of progress: what is being done, how far it is, and of how many."""
@@ -77,10 +77,18 @@ def _rows(
         ledger.fetch(record.rows, record.rows_sha256, path)
         return path
 
+    before: list[Edge] = []
+    """The last frame of the tile before, as it was restored there."""
+
     def read(path: Path, tile: Tile, record: TileRecord) -> list[FrameRow]:
-        rows = tables.read_rows(path)
+        rows, edges = tables.read_tile(path)
         path.unlink()
         check_rows(rows, tile, plan, where=f"{ledger.work}/{record.rows}")
+        seam = None
+        if edges is not None and edges.overlap is not None and before and before[-1].frame == edges.overlap.frame:
+            seam = tables.apart(before[-1], edges.overlap)
+        before[:] = [edges.last] if edges is not None else []
+        rows[0] = dataclasses.replace(rows[0], seam_time=seam)
         return [r if r.tile == tile.number else dataclasses.replace(r, tile=tile.number) for r in rows]
 
     with ThreadPoolExecutor(at_once) as pool:

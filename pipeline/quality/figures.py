@@ -8,14 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.quality import measures
-from pipeline.types import Colour, FrameFigures, PixelFormat
+from pipeline.quality import changes, measures, signals
+from pipeline.types import NO_SIGNALS, SIGNALS, Colour, FrameFigures, PixelFormat, Signals
 
-CHANGE_THRESHOLD = 4.0 / 255.0
-"""A pixel counts as changed where an RGB channel moves by more than this share of full range."""
-
-# A change of exactly 4/255 is none, though float32 may put it some ulps above.
-_CHANGE_SLACK = 1e-6
+_OF_THE_PAIR = 7
+"""Raw figures of source and output together, before those of each."""
+_OF_ONE = ("mean", "variance", "noise", "energy", "ydif", "tout", "vrep", "brng", "udif", "vdif")
+"""Raw figures of one picture, before its levels."""
+_LEVELS = (
+    *(f"{c}{what}" for c in ("y", "u", "v", "sat") for what in ("min", "low", "avg", "high", "max")),
+    *("huemed", "hueavg"),
+)
+_NO_LEVELS = frozenset(("huemed", "hueavg", "vrep"))
+"""Signals that are not in code values."""
+_BETWEEN = frozenset(("udif", "vdif"))
+"""Signals that want a frame before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +30,16 @@ class _Seen:
     """One frame's raw figures. ``values`` stays on the device, so that measuring a frame never waits for it."""
 
     values: Tensor
-    """(14,) float64: square error, ssim, touched, changed; then five figures of the source and five of the output."""
+    """float64: those of the pair, then those of the source and as many of the output."""
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What is kept of a frame until the next: its source and its output, one object where they are equal."""
+
+    source: signals.Codes
+    output: signals.Codes
 
 
 class Meter:
@@ -34,12 +49,26 @@ class Meter:
     what else was measured. On a GPU ``see`` only queues work; ``figures`` waits for it.
     """
 
-    def __init__(self, pixel_format: PixelFormat, colour: Colour):
+    def __init__(
+        self,
+        pixel_format: PixelFormat,
+        colour: Colour,
+        *,
+        borders: changes.Borders = changes.NO_BORDERS,
+        edges: Collection[int] = (),
+    ):
+        """borders: where spatial tiles meet. edges: numbers of the frames whose ``blocks`` will be asked for."""
         self._format = pixel_format
         self._scale = measures.luma_scale(pixel_format.depth, colour.full_range_used)
+        # Black is below a tenth of the way from black to white, as FFmpeg's blackdetect has it.
+        low, high = (0.0, 255.0) if colour.full_range_used else (16.0, 235.0)
+        self._black = (low + 0.1 * (high - low)) / self._scale
+        self._borders = borders
+        self._edges = frozenset(edges)
+        self._blocks: dict[int, Tensor] = {}
         self._seen: dict[int, _Seen] = {}
         self._last: int | None = None
-        self._luma: tuple[Tensor, Tensor] | None = None
+        self._before: _Pair | None = None
 
     def see(
         self,
@@ -53,47 +82,72 @@ class Meter:
 
         ``before`` and ``after`` are the native planes of the source and of the restored frame, ``(h, w)`` or ``(h, w,
         samples)`` in the format's dtype; ``rgb_before`` and ``rgb_after`` are ``(3, H, W)`` float32 with 0..1 as full
-        range. All on one device. Frames come in order without gaps, else ValueError. Of the tensors, at most Y is kept,
-        and only to the next frame.
+        range. All on one device. Frames come in order without gaps, else ValueError. Of the tensors, none is kept;
+        code values are, and only to the next frame.
         """
         if self._last is not None and number != self._last + 1:
             raise ValueError(f"frame {number} does not follow frame {self._last}")
         codes = measures.component_codes(before, self._format)
-        source = measures.luma_of(codes, self._format.model)
+        luma = measures.luma_of(codes, self._format.model)
+        source = signals.codes_of(codes, luma, self._format)
+        look = _look(luma, source, self._format)
+        zero = torch.zeros((), dtype=torch.float64, device=luma.device)
+        black = measures.share_of(luma <= self._black)
         # A GPU is not asked: that would mean waiting for it, to save it work that it does not feel.
-        if not source.is_cuda and all(map(torch.equal, before, after)):
-            output = source
-            zero = torch.zeros((), dtype=torch.float64)
-            changes = [zero, zero + 1.0, zero, zero]
-            looks = [_look(source)] * 2
+        if not luma.is_cuda and all(map(torch.equal, before, after)):
+            output, look_output, luma_output = source, look, luma
+            pair = [zero, zero + 1.0, zero, zero, black, zero, zero]
         else:
             others = measures.component_codes(after, self._format)
-            output = measures.luma_of(others, self._format.model)
+            luma_output = measures.luma_of(others, self._format.model)
+            output = signals.codes_of(others, luma_output, self._format)
+            look_output = _look(luma_output, output, self._format)
             touched, square_error = measures.touched(codes, others, self._format)
-            changed = _changed(rgb_before, rgb_after).logical_and_(touched)
-            similar = measures.ssim(source, output, float(2**self._format.depth - 1))
-            changes = [square_error, similar, measures.share_of(touched), measures.share_of(changed)]
-            looks = [_look(source), _look(output)]
-        moves = self._ydif(source, output)
-        values = [*changes, *looks[0], moves[0], *looks[1], moves[1]]
-        self._seen[number] = _Seen(torch.stack(values), sum(c.numel() for c in codes))
-        self._last, self._luma = number, (source, output)
+            moved = changes.changed(rgb_before, rgb_after).logical_and_(touched)
+            similar = measures.ssim(luma, luma_output, float(2**self._format.depth - 1))
+            change = luma_output - luma
+            pair = [
+                square_error,
+                similar,
+                measures.share_of(touched),
+                measures.share_of(moved),
+                black,
+                self._unsupported(luma, change),
+                changes.seam(change, self._borders),
+            ]
+        kept = _Pair(source, output)
+        values = [*pair, *self._between(kept, look, look_output)]
+        self._seen[number] = _Seen(torch.cat([v.reshape(-1) for v in values]), sum(c.numel() for c in codes))
+        if number in self._edges:
+            self._blocks[number] = measures.block_means(luma_output)
+        self._last, self._before = number, kept
 
-    def _ydif(self, source: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-        if self._luma is None:
-            nothing = torch.zeros((), dtype=torch.float64, device=source.device)
-            return nothing, nothing
-        old_source, old_output = self._luma
-        moved = measures.mean_difference(source, old_source)
-        if output is source and old_output is old_source:
-            return moved, moved
-        return moved, measures.mean_difference(output, old_output)
+    def _unsupported(self, luma: Tensor, change: Tensor) -> Tensor:
+        if self._before is None:
+            return torch.zeros((), dtype=torch.float64, device=luma.device)
+        return changes.unsupported(luma, change, self._before.source.luma, 1.0 / self._scale)
+
+    def _between(self, kept: _Pair, look: _Look, look_output: _Look) -> list[Tensor]:
+        """The looks with the differences to the frame before in their places."""
+        if self._before is None:
+            nothing = torch.zeros(3, dtype=torch.float64, device=look.alone.device)
+            return [*look.all(nothing), *look_output.all(nothing)]
+        old = self._before
+        differences = _differences(kept.source, old.source)
+        same = kept.output is kept.source and old.output is old.source
+        others = differences if same else _differences(kept.output, old.output)
+        return [*look.all(differences), *look_output.all(others)]
+
+    def blocks(self, number: int) -> tuple[float, ...]:
+        """Means of the restored luma's blocks (``measures.block_means``), in 8-bit codes; only of the ``edges``."""
+        return tuple((self._blocks[number] * self._scale).tolist())
 
     def figures(self, first: int, last: int, cuts_before: Collection[int]) -> list[FrameFigures]:
         """Figures of the frames ``[first, last)``, in order.
 
         ``cuts_before``: numbers of the frames before which the picture changes; those, and a frame whose predecessor
-        was not seen, have no flicker and no ydif. Raises ValueError where a frame was not seen.
+        was not seen, have no flicker and nothing else that is between frames. Raises ValueError where a frame was not
+        seen.
         """
         missing = next((n for n in range(first, last) if n not in self._seen), None)
         if missing is not None:
@@ -110,53 +164,99 @@ class Meter:
         return told
 
     def _tell(self, values: Sequence[float], samples: int, previous: Sequence[float] | None) -> FrameFigures:
-        square_error, similar, touched, changed = values[:4]
-        source, output = self._stream(values[4:9]), self._stream(values[9:14])
-        flicker: list[float] | None = None
-        if previous is not None:
-            flicker = [abs(values[i] - previous[i]) * self._scale for i in (4, 9)]
+        square_error, similar, touched, moved, black, unsupported, seam = values[:_OF_THE_PAIR]
+        size = (len(values) - _OF_THE_PAIR) // 2
+        at = (_OF_THE_PAIR, _OF_THE_PAIR + size)
+        source, output = (self._stream(values[a : a + size], previous is not None) for a in at)
+        # The mean comes first in a stream.
+        flicker = [abs(values[a] - previous[a]) * self._scale if previous is not None else None for a in at]
         return FrameFigures(
             psnr_db=measures.psnr_db(square_error, samples, self._format.depth),
             ssim=similar,
             touched_fraction=touched,
-            changed_fraction=changed,
+            changed_fraction=moved,
             luma_source=source.luma,
             luma_output=output.luma,
-            flicker_source=flicker[0] if flicker else None,
-            flicker_output=flicker[1] if flicker else None,
-            ydif_source=source.ydif if flicker else None,
-            ydif_output=output.ydif if flicker else None,
+            flicker_source=flicker[0],
+            flicker_output=flicker[1],
+            ydif_source=source.ydif,
+            ydif_output=output.ydif,
             noise_source=source.noise,
             noise_output=output.noise,
             sharpness_source=source.sharpness,
             sharpness_output=output.sharpness,
+            tout_source=source.tout,
+            tout_output=output.tout,
+            brng_source=source.brng,
+            brng_output=output.brng,
+            signals_source=source.signals,
+            signals_output=output.signals,
+            black_fraction=black,
+            unsupported_fraction=unsupported if previous is not None else None,
+            seam_space=seam * self._scale if self._borders.any else None,
         )
 
-    def _stream(self, raw: Sequence[float]) -> _Stream:
-        luma, variance, noise, energy, ydif = raw
+    def _stream(self, raw: Sequence[float], follows: bool) -> _Stream:
+        named = dict(zip((*_OF_ONE, *_LEVELS), raw, strict=False))
         s = self._scale
-        return _Stream(luma * s, noise * s, measures.sharpness(energy * s**2, variance * s**2, noise * s), ydif * s)
+        noise = named["noise"] * s
+        return _Stream(
+            luma=named["mean"] * s,
+            noise=noise,
+            sharpness=measures.sharpness(named["energy"] * s**2, named["variance"] * s**2, noise),
+            ydif=named["ydif"] * s if follows else None,
+            tout=named["tout"],
+            brng=named["brng"],
+            signals=self._signals(named, follows),
+        )
+
+    def _signals(self, named: dict[str, float], follows: bool) -> Signals:
+        found = list(NO_SIGNALS)
+        colour = "umin" in named
+        for n, name in enumerate(SIGNALS):
+            if name not in named or (name in _BETWEEN and not (follows and colour)):
+                continue
+            found[n] = named[name] if name in _NO_LEVELS else named[name] * self._scale
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """What is told of one stream's frame alone, in 8-bit code units (sharpness in 1/px)."""
+    """What is told of one stream's frame, in 8-bit code units (sharpness in 1/px, tout and brng shares)."""
 
     luma: float
     noise: float
     sharpness: float
-    ydif: float
+    ydif: float | None
+    tout: float
+    brng: float
+    signals: Signals
 
 
-def _look(luma: Tensor) -> tuple[Tensor, ...]:
-    """Figures of one picture in code values: mean, variance, noise, gradient energy; float64 scalars."""
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Raw figures of one picture, float64 on the device: with the differences to the frame before, ``_OF_ONE``."""
+
+    alone: Tensor
+    """mean, variance, noise, energy"""
+    filters: Tensor
+    """tout, vrep, brng"""
+    levels: Tensor
+
+    def all(self, differences: Tensor) -> list[Tensor]:
+        return [self.alone, differences[:1], self.filters, differences[1:], self.levels]
+
+
+def _look(luma: Tensor, codes: signals.Codes, pixel_format: PixelFormat) -> _Look:
     mean = measures.mean_of(luma)
-    return mean, measures.variance_of(luma, mean), measures.noise_sigma(luma), measures.gradient_energy(luma)
+    alone = (mean, measures.variance_of(luma, mean), measures.noise_sigma(luma), measures.gradient_energy(luma))
+    filters = (signals.outliers(codes), signals.repeated(codes), signals.outside(codes, pixel_format))
+    return _Look(torch.stack(alone), torch.stack(filters), signals.levels(codes))
 
 
-def _changed(before: Tensor, after: Tensor) -> Tensor:
-    """Mask ``(H, W)`` of the pixels where an RGB channel moved by more than the threshold."""
-    most = (after[0] - before[0]).abs_()
-    for channel in (1, 2):
-        torch.maximum(most, (after[channel] - before[channel]).abs_(), out=most)
-    return most > CHANGE_THRESHOLD + _CHANGE_SLACK
+def _differences(a: signals.Codes, b: signals.Codes) -> Tensor:
+    """Mean absolute differences of Y, U and V; 0 of what is not there."""
+    found = [measures.mean_difference(a.luma, b.luma)]
+    if a.u is not None and a.v is not None and b.u is not None and b.v is not None:
+        found += [measures.mean_difference(a.u, b.u), measures.mean_difference(a.v, b.v)]
+    return torch.cat([torch.stack(found), found[0].new_zeros(3 - len(found))])

@@ -21,6 +21,9 @@ from pipeline.types import PixelFormat
 NOISE_BLOCK = 16
 """Side in px of the blocks that noise is measured on."""
 
+BLOCKS = (18, 24)
+"""Rows and columns of the blocks that two restorations of one frame are held together by."""
+
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5
 # 64 rows of four blurred planes stay in a core's second-level cache up to 2K; a GPU gets the whole picture at once.
@@ -77,6 +80,12 @@ def variance_of(picture: Tensor, mean: Tensor) -> Tensor:
 def mean_difference(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of two pictures, float64 scalar."""
     return mean_of((a - b).abs_())
+
+
+def block_means(picture: Tensor) -> Tensor:
+    """Means of the blocks that a picture falls into, at most ``BLOCKS`` high and wide: flat, row by row, float32."""
+    size = (min(picture.shape[0], BLOCKS[0]), min(picture.shape[1], BLOCKS[1]))
+    return F.adaptive_avg_pool2d(picture[None, None], size).flatten()
 
 
 def share_of(mask: Tensor) -> Tensor:
@@ -226,11 +235,11 @@ def touched(before: Sequence[Tensor], after: Sequence[Tensor], pixel_format: Pix
         masks[grid] = masks[grid].logical_or_(here) if grid in masks else here
     whole = torch.zeros((height, width), dtype=torch.bool, device=before[0].device)
     for (log2_w, log2_h), mask in masks.items():
-        whole.logical_or_(_covered(mask, log2_w, log2_h, width, height))
+        whole.logical_or_(covered(mask, log2_w, log2_h, width, height))
     return whole, torch.stack(errors).sum()
 
 
-def _covered(mask: Tensor, log2_w: int, log2_h: int, width: int, height: int) -> Tensor:
+def covered(mask: Tensor, log2_w: int, log2_h: int, width: int, height: int) -> Tensor:
     """A mask of subsampled samples as the ``(height, width)`` luma pixels that they cover."""
     if log2_w:
         mask = mask.unsqueeze(-1).expand(*mask.shape, 1 << log2_w).flatten(1)

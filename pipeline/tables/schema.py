@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.types import SIGNALS
+
 VERSION = 1
 """Of the files' layout; stands in each file's metadata under ``reelmend``, as ``<kind>/<version>``."""
 
@@ -58,6 +60,41 @@ def _both(name: str, unit: str, meaning: str, *, nullable: bool = False) -> list
     ]
 
 
+_SIGNAL_UNITS = {"huemed": "degree", "hueavg": "degree", "vrep": FRACTION}
+_SIGNAL_WORDS = {
+    "min": "least",
+    "low": "tenth percentile of",
+    "avg": "mean of",
+    "high": "ninetieth percentile of",
+    "max": "greatest",
+}
+_CHANNELS = {"y": "luma code", "u": "Cb code", "v": "Cr code", "sat": "saturation (distance of Cb and Cr from gray)"}
+_OTHER_SIGNALS = {
+    "huemed": "median hue angle of Cb and Cr",
+    "hueavg": "mean hue angle of Cb and Cr",
+    "udif": f"mean absolute difference of Cb to the frame before; {_DIFFERENCE}",
+    "vdif": f"mean absolute difference of Cr to the frame before; {_DIFFERENCE}",
+    "vrep": "share of rows that repeat the fourth above",
+}
+
+
+def _signal(name: str) -> list[Column]:
+    """A figure of FFmpeg's signalstats, of source and output."""
+    meaning = _OTHER_SIGNALS.get(name)
+    if meaning is None:
+        channel = next(c for c in ("sat", "y", "u", "v") if name.startswith(c))
+        meaning = f"{_SIGNAL_WORDS[name.removeprefix(channel)]} {_CHANNELS[channel]}"
+    coloured = name not in ("ymin", "ylow", "yhigh", "ymax", "vrep")
+    why = "; null without colour" if coloured else ""
+    return [
+        Column(f"{name}_{stream}", _REAL, _SIGNAL_UNITS.get(name, CODE), f"{said} ({name.upper()}){why}", True)
+        for stream, said in (
+            ("source", f"{meaning}, of the source, as FFmpeg's signalstats"),
+            ("output", f"{meaning}, of the restored frame before encoding, as FFmpeg's signalstats"),
+        )
+    ]
+
+
 FRAME_COLUMNS: tuple[Column, ...] = (
     Column("reel", _TEXT, "", "name of the reel"),
     Column("frame", _INT, "frame", "number of the frame in presentation order of the whole source, from 0"),
@@ -85,8 +122,18 @@ FRAME_COLUMNS: tuple[Column, ...] = (
     *_both("luma", CODE, "mean of luma (Y; of RGB, the BT.709 luma)"),
     *_both("flicker", CODE, f"change of mean luma from the frame before; {_DIFFERENCE}", nullable=True),
     *_both("ydif", CODE, f"mean absolute difference of luma to the frame before; {_DIFFERENCE}", nullable=True),
-    *_both("tout", FRACTION, "share of temporal outliers, as FFmpeg's signalstats TOUT", nullable=True),
-    *_both("brng", FRACTION, "share of pixels outside broadcast range, as FFmpeg's signalstats BRNG", nullable=True),
+    *_both(
+        "tout",
+        FRACTION,
+        "share of pixels that stand out from the rows around them, at 8 bits as FFmpeg's signalstats TOUT",
+        nullable=True,
+    ),
+    *_both(
+        "brng",
+        FRACTION,
+        "share of pixels outside broadcast range, as FFmpeg's signalstats BRNG; 0 of gray and RGB",
+        nullable=True,
+    ),
     *_both("noise", CODE, "standard deviation of luma noise (Immerkaer 1996, median of 16x16 px blocks)"),
     *_both("sharpness", "1/px", "rms Sobel gradient of luma over its standard deviation, white noise taken off"),
     *_both("warp_error", CODE, "motion-compensated difference of luma to the frame before", nullable=True),
@@ -94,6 +141,32 @@ FRAME_COLUMNS: tuple[Column, ...] = (
     Column("scratch_columns", _INT, "px", "columns taken for vertical scratches in the source", True),
     Column("shift_x_px", _REAL, "px", "shift to the right that was applied to steady the frame", True),
     Column("shift_y_px", _REAL, "px", "shift downwards that was applied to steady the frame", True),
+    *(column for name in SIGNALS for column in _signal(name)),
+    Column("black_fraction", _REAL, FRACTION, "share of source pixels whose luma is below a tenth of the range", True),
+    Column(
+        "unsupported_fraction",
+        _REAL,
+        FRACTION,
+        "share of pixels that were changed by more than 24 8-bit codes though the source stands still there from the "
+        f"frame before; {_DIFFERENCE}",
+        True,
+    ),
+    Column(
+        "seam_space",
+        _REAL,
+        CODE,
+        "step of the change across the worst border between spatial tiles, beyond what it does beside it; null where "
+        "the frame was restored in one piece",
+        True,
+    ),
+    Column(
+        "seam_time",
+        _REAL,
+        CODE,
+        "greatest difference of block means between two restorations of the frame before a tile's first, by the tile "
+        "before and by its own; 0 where they are equal bit for bit; null elsewhere",
+        True,
+    ),
     Column("flags", WORDS, "", "names of the rules that the frame met; empty where none"),
     Column("net", _TEXT, "", "nets of the chain, joined by +; null where no net ran", True),
     Column("weights_sha256", _TEXT, "", "sha256 of those nets' weights, joined by +; null where no net ran", True),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tables.schema import FIGURES
-from pipeline.types import FrameRow, Shot
+from pipeline.types import SIGNALS, FrameRow, Shot
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Summariser:
 
 def _sum_up(rows: Sequence[FrameRow], cut: NDArray[np.bool_]) -> _Part:
     at = np.flatnonzero(cut).tolist()
-    values = np.array([[getattr(r, f) for f in FIGURES] for r in rows], np.float64)  # None becomes NaN
+    values = np.array([_figures(r) for r in rows], np.float64)  # None becomes NaN
     has = ~np.isnan(values)
     touched = np.array([r.touched_fraction > 0 for r in rows], np.int64)
     flagged = np.array([bool(r.flags) for r in rows], np.int64)
@@ -129,6 +129,20 @@ def _sum_up(rows: Sequence[FrameRow], cut: NDArray[np.bool_]) -> _Part:
         sums=np.add.reduceat(np.where(has, values, 0.0), at),
         counts=np.add.reduceat(has.astype(np.int64), at),
     )
+
+
+_PLAIN = tuple(f for f in FIGURES if f.rpartition("_")[0] not in SIGNALS)
+_PLACES = [
+    _PLAIN.index(f) if f in _PLAIN else len(_PLAIN) + SIGNALS.index(name) + (len(SIGNALS) if stream == "output" else 0)
+    for f in FIGURES
+    for name, _, stream in (f.rpartition("_"),)
+]
+"""Where each figure stands in a row's plain ones, followed by its signals."""
+
+
+def _figures(row: FrameRow) -> list[float | None]:
+    flat = [*(getattr(row, f) for f in _PLAIN), *row.signals_source, *row.signals_output]
+    return [flat[i] for i in _PLACES]
 
 
 def _merge(before: _Part, part: _Part) -> _Part:

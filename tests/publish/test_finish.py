@@ -303,7 +303,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
 
     def small(path: Any) -> Any:
         found = real(path)
-        return found._replace(free=20_000) if str(path).startswith(f"{scratch}/publish-") else found
+        return found._replace(free=30_000) if str(path).startswith(f"{scratch}/publish-") else found
 
     monkeypatch.setattr(shutil, "disk_usage", small)
     with pytest.raises(ScratchFullError, match="put the deliverable together") as caught:

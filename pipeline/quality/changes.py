@@ -1,0 +1,72 @@
+"""What restoring did to a picture, and what of it a person should look at. Tensors as ``measures`` has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.quality import measures
+
+CHANGE_THRESHOLD = 4.0 / 255.0
+"""A pixel counts as changed where an RGB channel moves by more than this share of full range."""
+
+# A change of exactly 4/255 is none, though float32 may put it some ulps above.
+_CHANGE_SLACK = 1e-6
+
+STILL = 6.0
+"""8-bit codes: a pixel stands still where its luma moves by no more from one frame of the source to the next."""
+INVENTED = 24.0
+"""8-bit codes: a pixel that stands still and whose luma was moved by more was changed without the neighbour's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """Where spatial tiles meet: numbers of the rows and columns that are the first of a tile, without 0."""
+
+    rows: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.rows or self.columns)
+
+
+NO_BORDERS = Borders()
+
+
+def changed(before: Tensor, after: Tensor) -> Tensor:
+    """Mask ``(H, W)`` of the pixels where an RGB channel of ``(3, H, W)`` moved by more than the threshold."""
+    most = (after[0] - before[0]).abs_()
+    for channel in (1, 2):
+        torch.maximum(most, (after[channel] - before[channel]).abs_(), out=most)
+    return most > CHANGE_THRESHOLD + _CHANGE_SLACK
+
+
+def unsupported(luma: Tensor, change: Tensor, luma_before: Tensor, step: float) -> Tensor:
+    """Share of pixels that were changed though the frame before bears them out, float64 scalar.
+
+    Conservative, and without motion: only pixels that stand still in the source from the frame before (``STILL``) are
+    looked at, and only changes of more than ``INVENTED`` count. Dirt, flicker and whatever moves fail the first test; a
+    net that draws something into a quiet wall passes both. ``step``: code values in one 8-bit code.
+    """
+    still = (luma - luma_before).abs_() <= STILL * step
+    return measures.share_of(still.logical_and_(change.abs() > INVENTED * step))
+
+
+def seam(change: Tensor, borders: Borders) -> Tensor:
+    """The step that the change makes across the worst border between spatial tiles, in code values: float64 scalar.
+
+    Along a border, the mean absolute step from one side to the other, less the mean of the same one pixel to either
+    side of it: what a net does everywhere is no seam. 0 at least.
+    """
+    worst = torch.zeros((), dtype=torch.float64, device=change.device)
+    for picture, places in ((change, borders.rows), (change.T, borders.columns)):
+        size = picture.shape[0]
+        for at in places:
+            if 2 <= at < size - 1:
+                steps = (picture[at - 1 : at + 2] - picture[at - 2 : at + 1]).abs_().sum(-1).double()
+                here = (steps[1] - (steps[0] + steps[2]) / 2) / picture.shape[1]
+                worst = torch.maximum(worst, here)
+    return worst

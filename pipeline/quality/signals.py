@@ -1,0 +1,154 @@
+"""The figures of FFmpeg's ``signalstats``, which QCTools shows, on torch tensors.
+
+Levels, differences, saturation, hue, VREP and BRNG are the filter's own to the last bit, in the code values of the
+picture's depth. TOUT is that of the picture's 8-bit codes: beyond 8 bits FFmpeg's filter looks at the low byte of each
+code, which says nothing about the picture (vf_signalstats.c, ``filter_tout_outlier``).
+
+Nothing here waits for the device: what is found are float64 scalars.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.quality import measures
+from pipeline.types import PixelFormat
+
+LEVELS = 5
+"""Of a histogram: least, tenth percentile, mean, ninetieth percentile, greatest."""
+_VREP_ROWS = 4
+_TOUT_STEP = 4
+_DEGREES = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """A picture as signalstats takes it: Y, and Cb and Cr where there is colour, float32 code values."""
+
+    luma: Tensor
+    """Y; of RGB, not rounded."""
+    y: Tensor
+    u: Tensor | None
+    v: Tensor | None
+    depth: int
+    ranged: bool
+    """Whether its codes have a broadcast range to be outside of: YUV. Full-range gray and RGB have none."""
+
+
+def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelFormat) -> Codes:
+    """The picture of one frame's components (``measures.component_codes``) and their luma.
+
+    RGB becomes full-range Y'CbCr 4:4:4 of ITU-R BT.709, rounded to whole codes of the same depth: FFmpeg's filter takes
+    no RGB.
+    """
+    depth = pixel_format.depth
+    if pixel_format.model == "gray":
+        return Codes(luma, luma, None, None, depth, ranged=False)
+    if pixel_format.model == "yuv":
+        return Codes(luma, luma, components[1], components[2], depth, ranged=True)
+    top, middle = float(2**depth - 1), float(2 ** (depth - 1))
+    red, _, blue = components
+    u, v = ((c - luma).mul_(1 / n).add_(middle).round_().clamp_(0, top) for c, n in ((blue, 1.8556), (red, 1.5748)))
+    return Codes(luma, luma.round().clamp_(0, top), u, v, depth, ranged=False)
+
+
+def levels(codes: Codes) -> Tensor:
+    """``(n,)`` float64: YMIN YLOW YAVG YHIGH YMAX, and of colour the same of U, V and saturation, HUEMED and HUEAVG."""
+    bins = 1 << codes.depth
+    found = [_five(codes.y, bins)]
+    if codes.u is not None and codes.v is not None:
+        middle = float(bins >> 1)
+        u, v = (codes.u - middle).double(), (codes.v - middle).double()
+        # As the filter has it: radius and angle rounded to float, the degrees in double, their sum in float again.
+        saturation = (u * u).addcmul_(v, v).sqrt_().float().floor_()
+        angle = torch.atan2(u, v).float().double()
+        hue = (angle * (180.0 / math.pi) + 180.0).float().floor_().fmod_(_DEGREES)
+        counts = _histogram(hue, _DEGREES)
+        middle_hue = _place(counts.cumsum(0), [hue.numel() // 2 + 1])
+        found += [_five(codes.u, bins), _five(codes.v, bins), _five(saturation, bins), middle_hue, _mean(counts)]
+    return torch.cat(found)
+
+
+def _five(picture: Tensor, bins: int) -> Tensor:
+    counts = _histogram(picture, bins)
+    total = picture.numel()
+    # C's lrint, and Python's round, take the even one of two that are as near.
+    low, high = round(total * 10 / 100), round(total * 90 / 100)
+    least, tenth, ninetieth, most = _place(counts.cumsum(0), [1, low, high, total]).unbind()
+    return torch.stack((least, tenth, _mean(counts)[0], ninetieth, most))
+
+
+def _histogram(picture: Tensor, bins: int) -> Tensor:
+    """How often each whole number below ``bins`` stands in a picture: int64."""
+    # A broken source may hold codes that its depth does not allow.
+    at = picture.flatten().to(torch.int64).clamp_(0, bins - 1)
+    if not picture.is_cuda:
+        return torch.bincount(at, minlength=bins)
+    # bincount would wait for the device to learn the greatest number.
+    ones = torch.ones((), dtype=torch.int64, device=at.device).expand_as(at)
+    return torch.zeros(bins, dtype=torch.int64, device=at.device).scatter_add_(0, at, ones)
+
+
+def _place(reached: Tensor, counts: Sequence[int]) -> Tensor:
+    """The first bin at which a histogram's running sum has come to each of the counts, float64."""
+    wanted = torch.tensor(counts, dtype=torch.int64, device=reached.device)
+    return torch.searchsorted(reached, wanted).double()
+
+
+def _mean(counts: Tensor) -> Tensor:
+    values = torch.arange(len(counts), dtype=torch.float64, device=counts.device)
+    return ((counts * values).sum() / counts.sum()).reshape(1)
+
+
+def outliers(codes: Codes) -> Tensor:
+    """TOUT: share of the pixels that stand out, with both beside them, from the rows above and below."""
+    y = codes.y if codes.depth == 8 else (codes.y * 2.0 ** (8 - codes.depth)).floor_()
+    height, width = y.shape
+    total = torch.zeros((), dtype=torch.float64, device=y.device)
+    if height < 3 or width < 3:
+        return total
+    y = y.to(torch.int16)
+    near = _stands_out(y, 1)
+    if height > 4:
+        near[1:-1].logical_and_(_stands_out(y, 2))
+    three = near[:, :-2] & near[:, 1:-1] & near[:, 2:]
+    return torch.count_nonzero(three).double() / (height * width)
+
+
+def _stands_out(y: Tensor, rows: int) -> Tensor:
+    """Of every pixel that has one so many rows above and below: whether (|a-b| + |c-b|) / 2 - |c-a| > 4."""
+    above, here, below = y[: -2 * rows], y[rows:-rows], y[2 * rows :]
+    both = (above - here).abs_().add_((below - here).abs_())
+    return both.sub_((below - above).abs_(), alpha=2) >= 2 * (_TOUT_STEP + 1)
+
+
+def repeated(codes: Codes) -> Tensor:
+    """VREP: share of rows that differ from the fourth above by less than one code a pixel in the mean."""
+    y = codes.y
+    height, width = y.shape
+    if height <= _VREP_ROWS:
+        return torch.zeros((), dtype=torch.float64, device=y.device)
+    apart = (y[_VREP_ROWS:] - y[:-_VREP_ROWS]).abs_().sum(-1)
+    return torch.count_nonzero(apart < width).double() / height
+
+
+def outside(codes: Codes, pixel_format: PixelFormat) -> Tensor:
+    """BRNG: share of pixels of YUV with a code outside 16–235 (luma) or 16–240 (chroma), at their depth.
+
+    As FFmpeg, by the codes alone, whatever the range's tag. 0 for gray and RGB, which are read as full range.
+    """
+    y = codes.y
+    if not codes.ranged or codes.u is None or codes.v is None:
+        return torch.zeros((), dtype=torch.float64, device=y.device)
+    step = float(1 << (codes.depth - 8))
+    whole = (y < 16 * step).logical_or_(y > 235 * step)
+    chroma = torch.minimum(codes.u, codes.v) < 16 * step
+    chroma.logical_or_(torch.maximum(codes.u, codes.v) > 240 * step)
+    layout = pixel_format.planes[pixel_format.components[1].plane]
+    whole.logical_or_(measures.covered(chroma, layout.log2_w, layout.log2_h, y.shape[1], y.shape[0]))
+    return measures.share_of(whole)
