@@ -88,8 +88,12 @@ class Engine(Model):
     """Side of a spatial tile in px; null: the whole frame at once where a net's maps fit into ``memory_gib``, else 512
     or 384."""
     memory_gib: float = Field(default=8.0, ge=0.25, le=1024.0)
-    """GiB that the maps of one net may take in a call, by the plan's arithmetic. Said here, for spatial tiles do not give
-    quite what the whole frame gives, and the machine found shall have no say in it."""
+    """GiB that the maps of one net may take in a call, by the plan's arithmetic. Said here, for spatial tiles do not
+    quite give what the whole frame gives, and the machine found shall have no say in it."""
+    kernels: Literal["torch", "compiled"] = "torch"
+    """What computes NAFNet's and MPRNet's steps between their products on a CPU. ``compiled``: kernels of our own, built
+    by every worker's C++ compiler when it starts; faster, above all in ``fast``. They round otherwise, so it is said
+    here; a worker that cannot build them is an error. GPUs and other nets do not use them."""
     halo: int = Field(default=32, ge=32, le=512, multiple_of=16)
     """Margin in px that a spatial tile reads beyond what it gives; cropped, not blended."""
     batch: int = Field(default=1, ge=1, le=64)

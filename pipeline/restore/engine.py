@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from pipeline import spec
 from pipeline.errors import ReelmendError
 from pipeline.plan.memory import spatial_tile
+from pipeline.restore.kernels.build import library
+from pipeline.restore.kernels.fused import Fused
+from pipeline.restore.nets import MPRNet, NAFNet
 from pipeline.types import NetInfo
 
 MEMORY_BATCH, MEMORY_TILE, MEMORY_CPU = "memory-batch", "memory-tile", "memory-cpu"
@@ -100,12 +103,17 @@ class NetEngine:
         *,
         last_resort: torch.device | str | None = None,
     ):
-        """last_resort: where it is computed if all else does not fit; None: on the CPU, if that is not the device."""
+        """last_resort: where it is computed if all else does not fit; None: on the CPU, if that is not the device.
+
+        Raises ReelmendError where the engine's compiled kernels cannot be built.
+        """
         self.info = info
         self.device = torch.device(device)
         dtype = torch.bfloat16 if engine.precision == "fast" else torch.float32
         module = module.to(device=self.device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = module.eval().requires_grad_(False)
+        if engine.kernels == "compiled" and self.device.type == "cpu" and isinstance(module, NAFNet | MPRNet):
+            module.set_fused(Fused(library()))
         self._engine = engine
         spare = torch.device(last_resort or "cpu")
         self._spare = spare if last_resort is not None or spare.type != self.device.type else None

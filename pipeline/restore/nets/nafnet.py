@@ -5,12 +5,19 @@ Also the form for film: 2r+1 frames stacked on the channels, the residual is add
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.restore.kernels.fused import Fused
 from pipeline.restore.nets import tlc
 from pipeline.restore.nets.config import NAFNetConfig
+
+_EPS = 1e-6
+_LANES = 16
+"""Channels that the fused kernels want a multiple of."""
 
 
 class LayerNorm2d(nn.Module):
@@ -23,7 +30,7 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # The native kernel sums in float32 in every dtype. In channels_last both permutations are views.
-        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6)
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, _EPS)
         return x.permute(0, 3, 1, 2)
 
 
@@ -49,6 +56,10 @@ class ChannelAttention(nn.Sequential):
     def __init__(self, channels: int):
         super().__init__(tlc.Pool(), nn.Conv2d(channels, channels, 1))
 
+    @property
+    def pool(self) -> tlc.Pool:
+        return cast(tlc.Pool, self[0])
+
     def forward(self, x: Tensor) -> Tensor:
         # A 1×1 convolution commutes with the repetition of border values, so it works on the smaller map.
         return x * tlc.spread(self[1](self[0](x).to(x.dtype)), x)
@@ -56,6 +67,9 @@ class ChannelAttention(nn.Sequential):
 
 class NAFBlock(nn.Module):
     """(B, C, H, W) → the same shape."""
+
+    fused: Fused | None = None
+    """Kernels that compute what stands between the 1×1 convolutions."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -71,8 +85,22 @@ class NAFBlock(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused is not None and self.fused.takes(x, _LANES):
+            return self._fused(x, self.fused)
         x = torch.addcmul(x, self.conv3(self.sca(_gate(self.conv2(self.conv1(self.norm1(x)))))), self.beta)
         return torch.addcmul(x, self.conv5(_gate(self.conv4(self.norm2(x)))), self.gamma)
+
+    def _fused(self, x: Tensor, fused: Fused) -> Tensor:
+        y = self.conv1(fused.layer_norm(x, self.norm1.weight, self.norm1.bias, _EPS))
+        assert self.conv2.bias is not None
+        y, mean = fused.depthwise_gate(y, self.conv2.weight, self.conv2.bias)
+        if self.sca.pool.whole(y):
+            y = fused.scaled(y, self.sca[1](mean.to(y.dtype)))
+        else:
+            y = self.sca(y)
+        x = fused.scaled(self.conv3(y), self.beta, x)
+        y = _gate(self.conv4(fused.layer_norm(x, self.norm2.weight, self.norm2.bias, _EPS)))
+        return fused.scaled(self.conv5(y), self.gamma, x)
 
 
 class NAFNet(nn.Module):
@@ -111,6 +139,12 @@ class NAFNet(nn.Module):
             for module in blocks.modules():
                 if isinstance(module, tlc.Pool):
                     module.kernel = window
+
+    def set_fused(self, fused: Fused | None) -> None:
+        """Compute with fused kernels where they take the map, or with torch alone (None)."""
+        for module in self.modules():
+            if isinstance(module, NAFBlock):
+                module.fused = fused
 
     def forward(self, stack: Tensor) -> Tensor:
         h, w = stack.shape[-2:]
