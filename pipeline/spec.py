@@ -91,9 +91,9 @@ class Engine(Model):
     """GiB that the maps of one net may take in a call, by the plan's arithmetic. Said here, for spatial tiles do not
     quite give what the whole frame gives, and the machine found shall have no say in it."""
     kernels: Literal["torch", "compiled"] = "torch"
-    """What computes NAFNet's and MPRNet's steps between their products on a CPU. ``compiled``: kernels of our own, built
-    by every worker's C++ compiler when it starts; faster, above all in ``fast``. They round otherwise, so it is said
-    here; a worker that cannot build them is an error. GPUs and other nets do not use them."""
+    """``compiled``: NAFNet and MPRNet on a CPU use kernels of our own between their products, built by every worker's
+    C++ compiler when it starts; NAFNet on a GPU goes block by block in two passes, compiled by torch (wants Triton).
+    Faster, above all in ``fast``; it rounds otherwise, so it is said here. A worker that cannot is an error."""
     halo: int = Field(default=32, ge=32, le=512, multiple_of=16)
     """Margin in px that a spatial tile reads beyond what it gives; cropped, not blended."""
     batch: int = Field(default=1, ge=1, le=64)

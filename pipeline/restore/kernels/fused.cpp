@@ -49,6 +49,12 @@ inline Vector load(const Bfloat16* p) {
 
 inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
 
+#ifdef __AVX512BF16__
+inline void store(Bfloat16* p, Vector v) {  // as below, but for values under 2^-126, which become 0
+    auto h = __builtin_ia32_cvtneps2bf16_v16sf(v);
+    std::memcpy(p, &h, sizeof(Half));
+}
+#else
 inline void store(Bfloat16* p, Vector v) {  // to the nearest, ties to even; NaN stays NaN
     Bits b = (Bits)v;
     Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
@@ -56,6 +62,7 @@ inline void store(Bfloat16* p, Vector v) {  // to the nearest, ties to even; NaN
     Half h = __builtin_convertvector((nan & 0x7fc0) | (~nan & rounded), Half);
     std::memcpy(p, &h, sizeof h);
 }
+#endif
 
 // Fewer than 16 values: the rest of the lanes is 0.
 template <typename T>
@@ -75,19 +82,30 @@ inline void store_some(T* p, Vector v, int n) {
 // y = (x - mean) / sqrt(variance + eps) * w + b over the last axis; c a multiple of 16.
 template <typename T>
 void layer_norm(const T* x, const float* w, const float* b, T* y, int64_t rows, int c, float eps, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t r = 0; r < rows; r++) {
-        const T* from = x + r * c;
-        T* to = y + r * c;
-        Vector sum{}, squares{};
-        for (int i = 0; i < c; i += LANES) sum += load(from + i);
-        Vector mean = total(sum) / (float)c;
-        for (int i = 0; i < c; i += LANES) {
-            Vector apart = load(from + i) - mean;
-            squares += apart * apart;
+    const float share = 1.0f / (float)c;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(c);
+        float* row = room.data();  // the row in float32
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < rows; r++) {
+            const T* from = x + r * c;
+            T* to = y + r * c;
+            Vector sum{}, squares{};
+            for (int i = 0; i < c; i += LANES) {
+                Vector v = load(from + i);
+                store(row + i, v);
+                sum += v;
+            }
+            const Vector mean = total(sum) * share;
+            for (int i = 0; i < c; i += LANES) {
+                Vector apart = load(row + i) - mean;
+                store(row + i, apart);
+                squares += apart * apart;
+            }
+            const Vector scale = all(1.0f / std::sqrt(total(squares)[0] * share + eps));
+            for (int i = 0; i < c; i += LANES) store(to + i, load(row + i) * scale * load(w + i) + load(b + i));
         }
-        Vector scale = all(1.0f / std::sqrt(total(squares)[0] / (float)c + eps));
-        for (int i = 0; i < c; i += LANES) store(to + i, (load(from + i) - mean) * scale * load(w + i) + load(b + i));
     }
 }
 

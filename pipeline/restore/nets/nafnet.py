@@ -5,6 +5,7 @@ Also the form for film: 2r+1 frames stacked on the channels, the residual is add
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -41,13 +42,18 @@ class Pointwise(nn.Conv2d):
         super().__init__(c_in, c_out, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.scaled(x)
+
+    def scaled(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Of x · scale, (1, C, 1, 1): by its weights, which are fewer than the map's values."""
+        weight = self.weight if scale is None else self.weight * scale
         b, c, h, w = x.shape
         if x.device.type != "cpu" or x.dtype != torch.float32 or h == 1:
-            return super().forward(x)
+            return F.conv2d(x, weight, self.bias)
         # Every row as a picture of its own, which costs no copy in channels_last: on one thread PyTorch gives small
         # batches of 1×1 convolutions to its slow kernel. A whole NAFNet runs 1.7× as fast.
         rows = x.permute(0, 2, 3, 1).reshape(b * h, 1, w, c).permute(0, 3, 1, 2)
-        return super().forward(rows).permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
+        return F.conv2d(rows, weight, self.bias).permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
 
 
 class ChannelAttention(nn.Sequential):
@@ -70,6 +76,8 @@ class NAFBlock(nn.Module):
 
     fused: Fused | None = None
     """Kernels that compute what stands between the 1×1 convolutions."""
+    schedule: Callable[[NAFBlock, Tensor], Tensor] | None = None
+    """What computes the block instead (``pipeline.restore.kernels.schedule``)."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -85,21 +93,25 @@ class NAFBlock(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.schedule is not None:
+            return self.schedule(self, x)
         if self.fused is not None and self.fused.takes(x, _LANES):
             return self._fused(x, self.fused)
-        x = torch.addcmul(x, self.conv3(self.sca(_gate(self.conv2(self.conv1(self.norm1(x)))))), self.beta)
-        return torch.addcmul(x, self.conv5(_gate(self.conv4(self.norm2(x)))), self.gamma)
+        x = torch.addcmul(x, self.conv3(self.sca(gate(self.conv2(self.conv1(self.norm1(x)))))), self.beta)
+        return torch.addcmul(x, self.conv5(gate(self.conv4(self.norm2(x)))), self.gamma)
 
     def _fused(self, x: Tensor, fused: Fused) -> Tensor:
         y = self.conv1(fused.layer_norm(x, self.norm1.weight, self.norm1.bias, _EPS))
         assert self.conv2.bias is not None
         y, mean = fused.depthwise_gate(y, self.conv2.weight, self.conv2.bias)
-        if self.sca.pool.whole(y):
-            y = fused.scaled(y, self.sca[1](mean.to(y.dtype)))
+        if not self.sca.pool.whole(y):
+            y = self.conv3(self.sca(y))
+        elif len(y) == 1:
+            y = self.conv3.scaled(y, self.sca[1](mean.to(y.dtype)))
         else:
-            y = self.sca(y)
-        x = fused.scaled(self.conv3(y), self.beta, x)
-        y = _gate(self.conv4(fused.layer_norm(x, self.norm2.weight, self.norm2.bias, _EPS)))
+            y = self.conv3(fused.scaled(y, self.sca[1](mean.to(y.dtype))))
+        x = fused.scaled(y, self.beta, x)
+        y = gate(self.conv4(fused.layer_norm(x, self.norm2.weight, self.norm2.bias, _EPS)))
         return fused.scaled(self.conv5(y), self.gamma, x)
 
 
@@ -140,6 +152,12 @@ class NAFNet(nn.Module):
                 if isinstance(module, tlc.Pool):
                     module.kernel = window
 
+    def set_schedule(self, schedule: Callable[[NAFBlock, Tensor], Tensor] | None) -> None:
+        """Let something else compute the blocks, or not (None)."""
+        for module in self.modules():
+            if isinstance(module, NAFBlock):
+                module.schedule = schedule
+
     def set_fused(self, fused: Fused | None) -> None:
         """Compute with fused kernels where they take the map, or with torch alone (None)."""
         for module in self.modules():
@@ -167,6 +185,7 @@ def _blocks(channels: int, number: int) -> nn.Sequential:
     return nn.Sequential(*(NAFBlock(channels) for _ in range(number)))
 
 
-def _gate(x: Tensor) -> Tensor:
+def gate(x: Tensor) -> Tensor:
+    """(B, 2c, H, W) → (B, c, H, W): the first half times the second."""
     a, b = x.chunk(2, 1)
     return a * b
