@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jobs.bench_memory import memory
+from jobs.bench_net import actors, net_part
 from jobs.bench_orchestration import orchestration
 from jobs.bench_planning import planning
 from jobs.bench_report import Measured, Part, document, machine, section, table
@@ -23,6 +25,7 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "restorer-idle": restorer_idle,
     "memory": memory,
     "orchestration": orchestration,
+    "actors": actors,
 }
 """Part → measures it, in an empty folder that is removed afterwards."""
 QUICK: Mapping[str, Callable[[Path], Part]] = {
@@ -32,6 +35,8 @@ QUICK: Mapping[str, Callable[[Path], Part]] = {
     ),
 }
 """Smaller forms of the long ones, for a first look; not run unless they are asked for."""
+
+_LONGEST_SIZE = 12
 
 
 def run_bench(out: Path | None, only: Sequence[str] | None) -> int:
@@ -48,6 +53,22 @@ def run_bench(out: Path | None, only: Sequence[str] | None) -> int:
         raise CallError("there is no such folder", where=str(out.parent), todo="Make it, or give another --out")
     print("\n".join(table(("measured on", ""), machine())), flush=True)
     measured = [_measure(every[name]) for name in chosen]
+    if out is not None:
+        out.write_text(document(measured, when=datetime.date.today().isoformat()), encoding="utf-8")
+    return 0
+
+
+def run_bench_net(out: Path | None, size: str, nets: Sequence[str], **said: Any) -> int:
+    """Measure nets; print each as it is done, and write all of them to ``out``. Raises CallError, ReelmendError."""
+    width, sign, height = size.partition("x")
+    if not (sign and width.isdecimal() and height.isdecimal() and len(size) < _LONGEST_SIZE):
+        raise CallError(f"a size is WIDTHxHEIGHT in px, got {size[:40]!r}", where="--size")
+    print("\n".join(table(("measured on", ""), machine())), flush=True)
+
+    def part(net: str) -> Callable[[Path], Part]:
+        return lambda _: net_part(net, width=int(width), height=int(height), **said)
+
+    measured = [_measure(part(net)) for net in nets]
     if out is not None:
         out.write_text(document(measured, when=datetime.date.today().isoformat()), encoding="utf-8")
     return 0

@@ -37,6 +37,8 @@ class Part:
     how: str
     """What was measured, and how: sentences of Markdown."""
     figures: Sequence[Figure]
+    command: str | None = None
+    """What follows ``reelmend``; None: ``bench --only`` and the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def section(measured: Measured) -> str:
             "",
             part.how,
             "",
-            f"`reelmend bench --only {part.name}`: {measured.seconds:.0f} s. "
+            f"`reelmend {part.command or f'bench --only {part.name}'}`: {measured.seconds:.0f} s. "
             f"Load of the machine before: {measured.load:.1f}.",
             "",
             *table(("figure", "came", "goal", ""), rows),

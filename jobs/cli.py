@@ -5,6 +5,7 @@ Imports of Ray and torch wait until a command needs them: ``reelmend --help`` an
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 nets_app = typer.Typer(help="The nets that a chain can name.", no_args_is_help=True)
 app.add_typer(nets_app, name="nets")
+bench_app = typer.Typer()
+app.add_typer(bench_app, name="bench")
 
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Films, folders or globs: any fsspec URI.")]
 Out = Annotated[str, typer.Option("--out", help="Where the restored reels go: any fsspec URI.")]
@@ -37,6 +40,22 @@ Address = Annotated[str, typer.Option("--address", help="local, auto, HOST:PORT 
 Server = Annotated[str, typer.Option("--address", help="The cluster's job server, http://HEAD:8265.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `submit` printed.")]
 Outs = Annotated[list[str], typer.Argument(metavar="OUT…", help="Outputs of runs.")]
+
+
+class Precision(enum.StrEnum):
+    """As ``engine.precision`` of a config."""
+
+    exact = "exact"
+    fast = "fast"
+
+
+class Kernels(enum.StrEnum):
+    """As ``engine.kernels`` of a config."""
+
+    torch = "torch"
+    compiled = "compiled"
+
+
 DEFAULT_SERVER = "http://127.0.0.1:8265"
 
 
@@ -231,15 +250,46 @@ def clean(out: Annotated[str, typer.Argument(metavar="OUT")], as_json: Json = Fa
     _end(sweep(out, as_json=as_json))
 
 
-@app.command()
+@bench_app.callback(invoke_without_command=True)
 def bench(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as Markdown.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Only these parts.")] = None,
 ) -> None:
-    """Measure orchestration, memory, planning and start-up on this machine."""
+    """Measure orchestration, memory, planning, start-up and restorers on this machine."""
+    if context.invoked_subcommand is not None:
+        return
     from jobs.bench import run_bench
 
     _end(run_bench(out, only))
+
+
+@bench_app.command("net")
+def bench_net(
+    nets: Annotated[list[str] | None, typer.Argument(metavar="[NET]…", help="Names of the registry, or paths.")] = None,
+    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Of the picture, in px.")] = "512x512",
+    precision: Annotated[Precision, typer.Option("--precision", help="bfloat16 or float32.")] = Precision.fast,
+    kernels: Annotated[Kernels, typer.Option("--kernels", help="As engine.kernels of a config.")] = Kernels.torch,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda:0.")] = "cpu",
+    threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Of the CPU.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Calls of each form.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as Markdown.")] = None,
+) -> None:
+    """Measure nets: speed, against the plain form and the machine's ceiling, memory, error, where the time goes."""
+    from jobs.bench import run_bench_net
+
+    _end(
+        run_bench_net(
+            out,
+            size,
+            nets or ["nafnet-sidd-w32"],
+            precision=precision.value,
+            kernels=kernels.value,
+            device=device,
+            threads=threads,
+            rounds=rounds,
+        )
+    )
 
 
 @nets_app.command("list")

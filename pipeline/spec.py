@@ -111,7 +111,11 @@ class Engine(Model):
     or 384."""
     memory_gib: float = Field(default=8.0, ge=0.25, le=1024.0)
     """GiB that the maps of one net may take in a call, by the plan's arithmetic. Said here, for spatial tiles do not
-    give quite what the whole frame gives, and the machine found shall have no say in it."""
+    quite give what the whole frame gives, and the machine found shall have no say in it."""
+    kernels: Literal["torch", "compiled"] = "torch"
+    """``compiled``: NAFNet and MPRNet on a CPU use kernels of our own between their products, built by every worker's
+    C++ compiler when it starts; NAFNet on a GPU goes block by block in two passes, compiled by torch (wants Triton).
+    Faster, above all in ``fast``; it rounds otherwise, so it is said here. A worker that cannot is an error."""
     halo: int = Field(default=32, ge=32, le=512, multiple_of=16)
     """Margin in px that a spatial tile reads beyond what it gives; cropped, not blended."""
     batch: int = Field(default=1, ge=1, le=64)

@@ -20,10 +20,10 @@ from pipeline.restore.colour import Converter
 from pipeline.restore.engine import settle
 from pipeline.restore.fields import FieldConverter, FieldPass
 from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass
+from pipeline.restore.staging import Lanes, Planes, lanes, uploaded
 from pipeline.restore.windows import needed
 from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, PixelFormat, Tile
 
-Planes = tuple[Tensor, ...]
 Observer = Callable[[int, Planes, Planes, Tensor, Tensor], None]
 """(number, planes before, planes after, RGB before, RGB after): planes (h, w[, samples]), RGB (3, H, W) float32, all on
 the device and not to be written into. Where no pass touched the frame, before and after are the same objects."""
@@ -62,6 +62,7 @@ class Restorer:
         self.device = torch.device(device)
         settle(engine, self.device)
         motion.settle(engine.cpu_threads)
+        self._lanes = lanes(self.device)
         bench = Bench(engine, nets, self.device)
 
         def build(plan: PassPlan) -> Pass:
@@ -127,7 +128,7 @@ class Restorer:
             asked = {m for window in reads[0].values() for m in window}
 
         sources: dict[int, tuple[Planes, Tensor]] = {}
-        stream = _pictures(frames, sorted(asked), converter, wanted, sources)
+        stream = _pictures(frames, sorted(asked), converter, wanted, sources, self._lanes)
         for (plan, built), windows in zip(passes, reads, strict=True):
             stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows})
 
@@ -141,11 +142,10 @@ class Restorer:
                 changed = converter.delta(rgb_before[None], picture.rgb[None], [p[None] for p in before])
                 after = tuple(p[0] for p in changed)
             for whole, plane in zip(out, after, strict=True):
-                whole[n - tile.restore_first].copy_(plane, non_blocking=True)
+                self._lanes.fetch(whole[n - tile.restore_first], plane)
             observe(n, before, after, rgb_before, picture.rgb)
             self.flags[n], self.found[n] = sorted(picture.flags), picture.found
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
+        self._lanes.finish()
         span = frames.span(tile.restore_first, tile.last)
         return Frames(tuple(p.numpy() for p in out), frames.format, span.first, span.pts)
 
@@ -171,10 +171,10 @@ def _pictures(
     converter: Converter | FieldConverter,
     wanted: range,
     sources: dict[int, tuple[Planes, Tensor]],
+    through: Lanes,
 ) -> Iterator[_Picture]:
     """The source's frames as RGB; those that will be given are kept in ``sources`` until they are."""
-    for n in numbers:
-        planes = converter.upload(frames.frame(n))
+    for n, planes in uploaded(numbers, lambda n: converter.upload(frames.frame(n)), through):
         rgb = converter.to_rgb([p[None] for p in planes])[0]
         if n in wanted:
             sources[n] = (planes, rgb)

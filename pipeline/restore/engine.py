@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import platform
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 from pipeline import spec
 from pipeline.errors import ReelmendError
 from pipeline.plan.memory import spatial_tile
+from pipeline.restore.device import device_name
+from pipeline.restore.kernels.build import library
+from pipeline.restore.kernels.fused import Fused
+from pipeline.restore.kernels.schedule import TwoPasses
+from pipeline.restore.nets import MPRNet, NAFNet
 from pipeline.types import NetInfo
 
 MEMORY_BATCH, MEMORY_TILE, MEMORY_CPU = "memory-batch", "memory-tile", "memory-cpu"
@@ -100,12 +106,17 @@ class NetEngine:
         *,
         last_resort: torch.device | str | None = None,
     ):
-        """last_resort: where it is computed if all else does not fit; None: on the CPU, if that is not the device."""
+        """last_resort: where it is computed if all else does not fit; None: on the CPU, if that is not the device.
+
+        Raises ReelmendError where the engine's compiled kernels cannot be built.
+        """
         self.info = info
         self.device = torch.device(device)
         dtype = torch.bfloat16 if engine.precision == "fast" else torch.float32
         module = module.to(device=self.device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = module.eval().requires_grad_(False)
+        if engine.kernels == "compiled":
+            _compile(module, self.device)
         self._engine = engine
         spare = torch.device(last_resort or "cpu")
         self._spare = spare if last_resort is not None or spare.type != self.device.type else None
@@ -124,6 +135,8 @@ class NetEngine:
         if MEMORY_CPU in self._steps:
             try:
                 self._module.to(self.device)
+                if self._engine.kernels == "compiled":
+                    _compile(self._module, self.device)
             except RuntimeError as error:
                 if not _no_memory(error):
                     raise
@@ -176,6 +189,8 @@ class NetEngine:
         if self._spare is None or MEMORY_CPU in self._steps:
             return None
         self._module.to(self._spare)
+        if isinstance(self._module, NAFNet):
+            self._module.set_schedule(None)  # it is the GPU's
         self._where = self._spare
         return MEMORY_CPU
 
@@ -218,6 +233,23 @@ class NetEngine:
         if out.shape != wanted or out.dtype != torch.float32:
             raise ValueError(f"{self.info.name} gave {tuple(out.shape)} {out.dtype}; wanted is {wanted} float32")
         return out
+
+
+def _compile(module: nn.Module, device: torch.device) -> None:
+    """Our own kernels on a CPU; on a GPU NAFNet's blocks in two passes. Other nets have nothing to compile."""
+    if device.type == "cpu" and isinstance(module, NAFNet | MPRNet):
+        module.set_fused(Fused(library()))
+    elif device.type != "cpu" and isinstance(module, NAFNet):
+        if not _has_triton():
+            raise ReelmendError(
+                "engine.kernels: compiled wants Triton on a GPU, and it is not installed",
+                todo="Install the build of torch that brings it (Linux, CUDA), or say engine.kernels: torch",
+            )
+        module.set_schedule(TwoPasses(device_name(str(device))))
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _no_memory(error: BaseException) -> bool:

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.restore import nets, weights
-from pipeline.restore.engine import NetEngine
+from pipeline.restore.engine import MEMORY_BATCH, NetEngine
 from pipeline.restore.fields import FieldPass
 from pipeline.restore.guard import broken
+from pipeline.restore.measure import made
 from pipeline.restore.passes import Job, NetPass
 from pipeline.restore.passes.net import GUARD, NOT_FINITE
 from pipeline.spec import Guard
@@ -146,25 +147,6 @@ class TestRule:
         assert stopped(x, x + 0.3)
 
 
-def released(name: str, last: float) -> nets.NAFNet | nets.MPRNet:
-    """A registered architecture with made weights; the last layers, which make the change, are scaled by ``last``."""
-    with torch.device("meta"):
-        net = nets.build(weights.registry.named(name).config)
-    net = net.to_empty(device="cpu")
-    seed = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for key, p in net.named_parameters():
-            bound = (3 / p[0].numel()) ** 0.5 if p.ndim == 4 and not key.endswith(("beta", "gamma")) else 0.1
-            p.uniform_(-bound, bound, generator=seed)
-            if ".norm" in key and key.endswith("weight"):
-                p.add_(1)
-        ends = (net.ending,) if isinstance(net, nets.NAFNet) else (net.tail, net.sam12.conv2, net.sam23.conv2)
-        for end in ends:
-            for p in end.parameters():
-                p.mul_(last)
-    return net.eval()
-
-
 SMALL = (48, 48)
 
 
@@ -193,7 +175,7 @@ def test_no_net_harms_leader_flash_or_fade(name: str) -> None:
     config = weights.registry.named(name).config
     frames = leader()
     jobs = [Job(n, (x,) * (2 * config.radius + 1), {}) for n, x in enumerate(frames)]
-    net = released(name, 1.0)
+    net = made(config)
     info = replace(net_info(config.radius), name=name)
 
     def through(last: float) -> list[tuple[Tensor, frozenset[str]]]:
@@ -257,6 +239,29 @@ def test_a_broken_frame_is_delivered_as_it_was_and_flagged_in_its_row(
     same = np.array(rows["source_md5"]) == np.array(rows["output_md5"])
     assert same.tolist() == [False, False, True, False, False]
     assert (np.array(rows["touched_fraction"]) == 0).tolist() == same.tolist()
+
+
+def test_a_frame_that_found_no_memory_is_restored_and_flagged_in_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The allocator fails in the second tile of film, for calls of more than one frame: that tile's frames say so."""
+    path = tmp_path / "a.mkv"
+    make_film(path, frames=8, size=(96, 64))
+    real, calls = nets.NAFNet.forward, []
+
+    def tight(self: nets.NAFNet, stack: Tensor) -> Tensor:
+        calls.append(len(stack))
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, stack)
+
+    monkeypatch.setattr(nets.NAFNet, "forward", tight)
+    alone.restore(path, tmp_path / "out", "engine.batch=2", "tiles.frames=4")
+    rows = read_columns(tmp_path / "out" / "a" / "report" / "frames.parquet", ["flags", "touched_fraction"])
+    assert [tuple(f) for f in rows["flags"]] == [()] * 4 + [(MEMORY_BATCH,)] * 4
+    assert all(t > 0 for t in rows["touched_fraction"])
+    assert calls[:3] == [2, 2, 2]
+    assert 1 in calls
 
 
 def test_the_limits_are_part_of_the_plan() -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.restore.kernels.fused import Fused
 from pipeline.restore.nets import tlc
 from pipeline.restore.nets.config import MPRNetConfig
 
@@ -51,14 +52,27 @@ class CALayer(nn.Module):
 class CAB(nn.Module):
     """Channel attention block: (B, C, H, W) → the same shape. ``act`` is one module shared by the whole net."""
 
+    fused: Fused | None = None
+    """Kernels that compute what stands between the convolutions."""
+    slope = 0.0
+    """That of ``act``, where kernels are used."""
+
     def __init__(self, c: int, config: MPRNetConfig, act: nn.PReLU):
         super().__init__()
         self.CA = CALayer(c, config.reduction, config.bias)
         self.body = nn.Sequential(_conv(c, c, config), act, _conv(c, c, config))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused is not None and self.fused.takes(x):
+            return self._fused(x, self.fused)
         res = self.body(x)
         return torch.addcmul(x, res, self.CA(res))
+
+    def _fused(self, x: Tensor, fused: Fused) -> Tensor:
+        res = self.body[2](fused.prelu_(self.body[0](x), self.slope))
+        if not self.CA.pool.whole(res):
+            return torch.addcmul(x, res, self.CA(res))
+        return fused.scaled(res, self.CA.conv_du(fused.mean(res).to(res.dtype)), x)
 
 
 class Down(nn.Module):
@@ -225,6 +239,13 @@ class MPRNet(nn.Module):
                 whole = (-(-side // self.config.multiple) * self.config.multiple for side in train_size)
                 h, w = (side // by >> level for side, by in zip(whole, _SPLIT.get(part, (1, 1)), strict=True))
                 module.kernel = tlc.kernel((h, w), train_size, _TLC_SHARE)
+
+    def set_fused(self, fused: Fused | None) -> None:
+        """Compute with fused kernels where they take the map, or with torch alone (None)."""
+        slope = self.get_parameter("shallow_feat1.1.body.1.weight").item()
+        for module in self.modules():
+            if isinstance(module, CAB):
+                module.fused, module.slope = fused, slope
 
     def forward(self, x: Tensor) -> Tensor:
         return self.stages(x)[0]

@@ -5,12 +5,20 @@ Also the form for film: 2r+1 frames stacked on the channels, the residual is add
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.restore.kernels.fused import Fused
 from pipeline.restore.nets import tlc
 from pipeline.restore.nets.config import NAFNetConfig
+
+_EPS = 1e-6
+_LANES = 16
+"""Channels that the fused kernels want a multiple of."""
 
 
 class LayerNorm2d(nn.Module):
@@ -23,7 +31,7 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # The native kernel sums in float32 in every dtype. In channels_last both permutations are views.
-        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6)
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, _EPS)
         return x.permute(0, 3, 1, 2)
 
 
@@ -34,13 +42,18 @@ class Pointwise(nn.Conv2d):
         super().__init__(c_in, c_out, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.scaled(x)
+
+    def scaled(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Of x · scale, (1, C, 1, 1): by its weights, which are fewer than the map's values."""
+        weight = self.weight if scale is None else self.weight * scale
         b, c, h, w = x.shape
         if x.device.type != "cpu" or x.dtype != torch.float32 or h == 1:
-            return super().forward(x)
+            return F.conv2d(x, weight, self.bias)
         # Every row as a picture of its own, which costs no copy in channels_last: on one thread PyTorch gives small
         # batches of 1×1 convolutions to its slow kernel. A whole NAFNet runs 1.7× as fast.
         rows = x.permute(0, 2, 3, 1).reshape(b * h, 1, w, c).permute(0, 3, 1, 2)
-        return super().forward(rows).permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
+        return F.conv2d(rows, weight, self.bias).permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
 
 
 class ChannelAttention(nn.Sequential):
@@ -49,6 +62,10 @@ class ChannelAttention(nn.Sequential):
     def __init__(self, channels: int):
         super().__init__(tlc.Pool(), nn.Conv2d(channels, channels, 1))
 
+    @property
+    def pool(self) -> tlc.Pool:
+        return cast(tlc.Pool, self[0])
+
     def forward(self, x: Tensor) -> Tensor:
         # A 1×1 convolution commutes with the repetition of border values, so it works on the smaller map.
         return x * tlc.spread(self[1](self[0](x).to(x.dtype)), x)
@@ -56,6 +73,11 @@ class ChannelAttention(nn.Sequential):
 
 class NAFBlock(nn.Module):
     """(B, C, H, W) → the same shape."""
+
+    fused: Fused | None = None
+    """Kernels that compute what stands between the 1×1 convolutions."""
+    schedule: Callable[[NAFBlock, Tensor], Tensor] | None = None
+    """What computes the block instead (``pipeline.restore.kernels.schedule``)."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -71,8 +93,26 @@ class NAFBlock(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.addcmul(x, self.conv3(self.sca(_gate(self.conv2(self.conv1(self.norm1(x)))))), self.beta)
-        return torch.addcmul(x, self.conv5(_gate(self.conv4(self.norm2(x)))), self.gamma)
+        if self.schedule is not None:
+            return self.schedule(self, x)
+        if self.fused is not None and self.fused.takes(x, _LANES):
+            return self._fused(x, self.fused)
+        x = torch.addcmul(x, self.conv3(self.sca(gate(self.conv2(self.conv1(self.norm1(x)))))), self.beta)
+        return torch.addcmul(x, self.conv5(gate(self.conv4(self.norm2(x)))), self.gamma)
+
+    def _fused(self, x: Tensor, fused: Fused) -> Tensor:
+        y = self.conv1(fused.layer_norm(x, self.norm1.weight, self.norm1.bias, _EPS))
+        assert self.conv2.bias is not None
+        y, mean = fused.depthwise_gate(y, self.conv2.weight, self.conv2.bias)
+        if not self.sca.pool.whole(y):
+            y = self.conv3(self.sca(y))
+        elif len(y) == 1:
+            y = self.conv3.scaled(y, self.sca[1](mean.to(y.dtype)))
+        else:
+            y = self.conv3(fused.scaled(y, self.sca[1](mean.to(y.dtype))))
+        x = fused.scaled(y, self.beta, x)
+        y = gate(self.conv4(fused.layer_norm(x, self.norm2.weight, self.norm2.bias, _EPS)))
+        return fused.scaled(self.conv5(y), self.gamma, x)
 
 
 class NAFNet(nn.Module):
@@ -112,6 +152,18 @@ class NAFNet(nn.Module):
                 if isinstance(module, tlc.Pool):
                     module.kernel = window
 
+    def set_schedule(self, schedule: Callable[[NAFBlock, Tensor], Tensor] | None) -> None:
+        """Let something else compute the blocks, or not (None)."""
+        for module in self.modules():
+            if isinstance(module, NAFBlock):
+                module.schedule = schedule
+
+    def set_fused(self, fused: Fused | None) -> None:
+        """Compute with fused kernels where they take the map, or with torch alone (None)."""
+        for module in self.modules():
+            if isinstance(module, NAFBlock):
+                module.fused = fused
+
     def forward(self, stack: Tensor) -> Tensor:
         h, w = stack.shape[-2:]
         middle = stack[:, 3 * self.config.radius : 3 * self.config.radius + 3]
@@ -133,6 +185,7 @@ def _blocks(channels: int, number: int) -> nn.Sequential:
     return nn.Sequential(*(NAFBlock(channels) for _ in range(number)))
 
 
-def _gate(x: Tensor) -> Tensor:
+def gate(x: Tensor) -> Tensor:
+    """(B, 2c, H, W) → (B, c, H, W): the first half times the second."""
     a, b = x.chunk(2, 1)
     return a * b

@@ -37,9 +37,14 @@ class Pool(nn.Module):
     kernel: tuple[int, int] | None = None
     """Window [height, width]; None: global."""
 
+    def whole(self, x: Tensor) -> bool:
+        """Whether the mean of this map is the global one."""
+        return self.kernel is None or (self.kernel[0] >= x.shape[-2] and self.kernel[1] >= x.shape[-1])
+
     def forward(self, x: Tensor) -> Tensor:
-        if self.kernel is None or (self.kernel[0] >= x.shape[-2] and self.kernel[1] >= x.shape[-1]):
+        if self.whole(x):
             return x.mean((-2, -1), keepdim=True, dtype=_wide(x.dtype))
+        assert self.kernel is not None
         return window_mean(x, self.kernel)
 
     def extra_repr(self) -> str:

@@ -87,10 +87,11 @@ def digest(path: Path) -> str:
 
 
 def _place(sha256: str) -> Path:
-    return _folder() / "weights" / sha256
+    return folder() / "weights" / sha256
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where this machine keeps what it fetched or built."""
     said = os.environ.get("REELMEND_CACHE")
     if said:
         return Path(said)

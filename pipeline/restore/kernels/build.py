@@ -1,0 +1,65 @@
+"""Builds the kernels' library, once for a source, compiler and processor, into this machine's cache."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from pipeline.errors import ReelmendError
+from pipeline.restore.device import device_name
+from pipeline.restore.weights import cache
+
+_SOURCE = Path(__file__).with_name("fused.cpp")
+_COMPILERS = ("c++", "g++", "clang++")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
+"""No contraction and no fast mathematics: sums keep the order that the source gives them."""
+_PATIENCE_S = 300
+_TODO = "Install a C++ compiler with OpenMP (Debian: apt install g++) on every worker, or say engine.kernels: torch"
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library, built if it is not in the cache yet. Raises ReelmendError where it cannot be."""
+    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        raise ReelmendError(
+            f"engine.kernels: compiled wants a C++ compiler, and there is none of {', '.join(_COMPILERS)}", todo=_TODO
+        )
+    source = _SOURCE.read_bytes()
+    key = [compiler, _run([compiler, "--version"]), *_FLAGS, device_name("cpu")]
+    name = hashlib.sha256(source + "\0".join(key).encode()).hexdigest()
+    target = cache.folder() / "kernels" / f"fused-{name[:32]}.so"
+    try:
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part = target.with_name(f".{uuid.uuid4().hex}.so")
+            try:
+                _run([compiler, *_FLAGS, str(_SOURCE), "-o", str(part)])
+                part.replace(target)  # several restorers may build at once: each puts a whole file
+            finally:
+                part.unlink(missing_ok=True)
+        return ctypes.CDLL(str(target))
+    except OSError as error:
+        raise ReelmendError(
+            f"the compiled kernels cannot be kept or loaded: {error}",
+            where=str(target.parent),
+            todo="Set REELMEND_CACHE to a folder that this user may write and run from",
+        ) from None
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ReelmendError(f"the C++ compiler {command[0]} does not run: {error}", todo=_TODO) from None
+    if done.returncode:
+        raise ReelmendError(
+            f"the compiled kernels cannot be built with {command[0]}: {done.stderr.strip()[-300:]}", todo=_TODO
+        )
+    return done.stdout
