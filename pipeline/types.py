@@ -138,6 +138,8 @@ class Colour:
     full_range_used: bool
     assumed: tuple[str, ...] = ()
     """One sentence for each thing that the source does not say and that we assumed."""
+    transfer_used: Literal["display", "log", "linear"] = "display"
+    """How values are read for the nets: as shown, as a film scan's printing density (Cineon), or as light."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Meter:
 
     def __init__(self, pixel_format: PixelFormat, colour: Colour):
         self._format = pixel_format
-        self._scale = measures.luma_scale(pixel_format.depth, colour.full_range_used)
+        self._scale = measures.luma_scale(measures.code_depth(pixel_format), colour.full_range_used)
         self._seen: dict[int, _Seen] = {}
         self._last: int | None = None
         self._luma: tuple[Tensor, Tensor] | None = None
@@ -71,7 +71,7 @@ class Meter:
             output = measures.luma_of(others, self._format.model)
             touched, square_error = measures.touched(codes, others, self._format)
             changed = _changed(rgb_before, rgb_after).logical_and_(touched)
-            similar = measures.ssim(source, output, float(2**self._format.depth - 1))
+            similar = measures.ssim(source, output, float(2 ** measures.code_depth(self._format) - 1))
             changes = [square_error, similar, measures.share_of(touched), measures.share_of(changed)]
             looks = [_look(source), _look(output)]
         moves = self._ydif(source, output)
@@ -116,7 +116,7 @@ class Meter:
         if previous is not None:
             flicker = [abs(values[i] - previous[i]) * self._scale for i in (4, 9)]
         return FrameFigures(
-            psnr_db=measures.psnr_db(square_error, samples, self._format.depth),
+            psnr_db=measures.psnr_db(square_error, samples, measures.code_depth(self._format)),
             ssim=similar,
             touched_fraction=touched,
             changed_fraction=changed,

@@ -100,6 +100,11 @@ def deliver_format(
         return _image_format(source, output.codec, asked)
     if output.codec == "ffv1":
         return _ffv1_format(source, asked)
+    if source.is_float:
+        raise SourceError(
+            f"{output.codec} holds whole codes, the picture is {source.name}: brightness beyond white would be lost",
+            todo="Deliver it as exr",
+        )
     least = _LEAST_SIZE.get(output.codec, (1, 1))
     if (width or least[0]) < least[0] or (height or least[1]) < least[1]:
         raise SourceError(
@@ -140,7 +145,9 @@ def _ffv1_format(source: PixelFormat, asked: str | None) -> PixelFormat:
         wanted = f"as {asked} " if asked else ""
         raise SourceError(
             f"the pixel format {source.name} cannot go {wanted}into FFV1 without a change of code values",
-            todo="Take `pixel_format: source`, or prores or h264 as the first output",
+            todo="Deliver it as exr"
+            if source.is_float
+            else "Take `pixel_format: source`, or prores or h264 as the first output",
         )
     by_name = {f.name: f for f in same}
     if source.name in by_name:
@@ -178,6 +185,9 @@ def _image_formats(codec: str) -> tuple[PixelFormat, ...]:
             continue
         if fmt.model != "yuv":
             found.append(fmt)
+        if fmt.is_float:
+            # What it takes as 32 bits it can write as 16, which the decoder gives as such.
+            found.append(pixel_format(f.name.replace("f32", "f16")))
     return tuple(found)
 
 
@@ -189,9 +199,11 @@ def _ffv1_formats() -> tuple[PixelFormat, ...]:
         if f.name in _FFV1_TAKES_ONLY:
             continue
         try:
-            found.append(pixel_format(f.name))
+            fmt = pixel_format(f.name)
         except SourceError:
             continue
+        if not fmt.is_float:
+            found.append(fmt)
     return tuple(found)
 
 

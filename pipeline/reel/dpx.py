@@ -205,10 +205,10 @@ def remarks(header: Header, say: spec.Source) -> Iterator[str]:
     if transfer in _LOG and say.transfer != "log":
         yield (
             f"the DPX header says {TRANSFERS[int(transfer)]}, which scanners often write untrue: the codes are taken "
-            f"as {say.transfer}; source.transfer: log reads them through the Cineon curve"
+            f"as {_taken(say)}; source.transfer: log reads them through the Cineon curve"
         )
     if transfer == _LINEAR and say.transfer != "linear":
-        yield f"the DPX header says linear: the codes are taken as {say.transfer} (source.transfer)"
+        yield f"the DPX header says linear: the codes are taken as {_taken(say)} (source.transfer)"
     if header.words.get("orientation"):
         yield (
             f"the DPX header says orientation {header.words['orientation']}: the picture is restored as FFmpeg reads "
@@ -216,6 +216,10 @@ def remarks(header: Header, say: spec.Source) -> Iterator[str]:
         )
     if header.words.get("user_bytes"):
         yield f"{header.words['user_bytes']} bytes of user data in the DPX header are not carried"
+
+
+def _taken(say: spec.Source) -> str:
+    return "display" if say.transfer == "auto" else say.transfer
 
 
 def carry(source: bytes, encoded: bytes, name: str) -> bytes:

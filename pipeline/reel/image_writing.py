@@ -82,16 +82,25 @@ def encode_image(planes: Planes, target: PixelFormat, reel: Reel, output: Output
     # Any: av's stubs give create() the base class.
     context: Any = av.CodecContext.create(output.codec, "w")
     height, width = planes[0].shape[:2]
-    context.width, context.height, context.pix_fmt = width, height, target.name
+    given, more = target, {}
+    if target.is_float:
+        more = {"format": "half" if target.depth == 16 else "float"}
+        given = pixel_format(target.name.replace("f16", "f32"))
+        planes = tuple(p.astype(given.dtype, copy=False) for p in planes)
+    context.width, context.height, context.pix_fmt = width, height, given.name
     context.time_base = Fraction(1, 1)
     context.thread_count = 1
     context.flags |= Flags.bitexact
     if reel.sample_aspect > 0:
         context.sample_aspect_ratio = reel.sample_aspect
-    context.options = {**_OPTIONS[output.codec], **tags(reel.format, target, reel.colour, reel.height).options()}
+    context.options = {
+        **_OPTIONS[output.codec],
+        **more,
+        **tags(reel.format, target, reel.colour, reel.height).options(),
+    }
     try:
         context.open()
-        packets = context.encode(frame_of(planes, target, pts=0, time_base=Fraction(1, 1))) + context.encode(None)
+        packets = context.encode(frame_of(planes, given, pts=0, time_base=Fraction(1, 1))) + context.encode(None)
     except av.FFmpegError as error:
         raise SourceError(
             f"{output.codec} does not hold {target.name} of {width}×{height} px ({error.strerror})",

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.reel.formats import pixel_format, wire_dtype
 from tests.reel import judge
 from tests.reel.films import picture
@@ -21,6 +24,32 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 """Codec → pixel formats that its encoder is given, of those that FFV1 holds."""
 SUFFIX = {"dpx": ".dpx", "tiff": ".tif", "png": ".png", "exr": ".exr"}
+
+
+def light(name: str, number: int, size: tuple[int, int] = SIZE) -> list[NDArray[Any]]:
+    """Planes of one frame of floats: noise around grey, and what EXR alone holds: below black, far beyond white, -0,
+    infinities."""
+    fmt = pixel_format(name)
+    rng = np.random.default_rng((number, 9))
+    planes = []
+    for _ in fmt.planes:
+        plane = rng.gamma(2.0, 0.2, size[::-1]).astype(np.float16).astype(np.float32)
+        plane[5, :6] = (-0.25, -0.0, 13.5, 60000.0, np.inf, -np.inf)
+        planes.append(plane)
+    return planes
+
+
+def make_exr(folder: Path, name: str = "gbrpf32le", kind: str = "float", frames: int = FRAMES) -> Path:
+    """A sequence of EXR, ``kind``: float or half, made by the judge."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = b"".join(p.astype("<f4").tobytes() for n in range(frames) for p in light(name, n))
+    judge.run(
+        *["-v", "error", "-f", "rawvideo", "-pix_fmt", name, "-s", f"{SIZE[0]}x{SIZE[1]}", "-i", "pipe:0"],
+        *["-c:v", "exr", "-format", kind, "-pix_fmt", name, "-start_number", str(FIRST)],
+        *["-f", "image2", str(folder / "scan_%07d.exr")],
+        stdin=raw,
+    )
+    return folder
 
 
 def make(

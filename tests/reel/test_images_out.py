@@ -210,3 +210,38 @@ def test_the_own_format_comes_first() -> None:
                 made = deliver_format(fmt, Output(codec=codec))  # type: ignore[arg-type]
                 assert (made.depth, made.model) == (fmt.depth, fmt.model)
     assert picture(pixel_format("gray"), 8, 8, 0)
+
+
+EXR = [(n, k) for n in ("gbrpf32le", "gbrapf32le", "grayf32le") for k in ("float", "half")]
+
+
+@pytest.mark.parametrize(("name", "kind"), EXR)
+def test_exr_keeps_every_bit_below_black_and_beyond_white(tmp_path: Path, name: str, kind: str) -> None:
+    folder = sequences.make_exr(tmp_path / "in" / "a", name, kind)
+    restore(folder, tmp_path / "out", *COPY, outputs("exr"))
+    published = tmp_path / "out" / "a"
+    told = sequences.framemd5(folder)
+    assert (published / "source.framemd5").read_text() == told.text
+    held = sequences.framemd5(published / "a.exr")
+    assert (published / "output.framemd5").read_text() == held.text
+    assert held.md5s == told.md5s
+    own = [[w for w in _raw(f, name) if w not in ("-pix_fmt", name)] for f in (folder, published / "a.exr")]
+    before, raw = (judge.run(*call)[0] for call in own)
+    assert raw == before
+    sample = "<f4" if kind == "float" else "<f2"
+    # On the way to an EXR with alpha the judge multiplies colours by it.
+    assert "gbrap" in name or raw == b"".join(
+        p.astype(sample).tobytes() for n in range(8) for p in sequences.light(name, n)
+    )
+    said = json.loads((published / "provenance.json").read_text())
+    assert said["source"]["colour"]["transfer_used"] == "linear"
+    assert any("floats are taken for light" in text for text in said["assumed"])
+    assert verify([str(tmp_path / "out")]).ok
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "prores", "h264", "dpx", "tiff", "png"])
+def test_what_holds_no_floats_is_refused_with_the_way_out(tmp_path: Path, codec: str) -> None:
+    folder = sequences.make_exr(tmp_path / "a", frames=2)
+    with pytest.raises(SourceError, match="exr") as told:
+        restore(folder, tmp_path / "out", *COPY, outputs(codec))
+    assert "gbrpf32le" in told.value.what
