@@ -169,6 +169,16 @@ class ImageSequence:
     """Names of other files in the folder, which are not carried; the first few."""
     header: str = ""
     """What every file's DPX header must say alike, as ``name=value`` with spaces between; else empty."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each thing that is in the first file and not in its picture."""
+
+    @property
+    def not_carried(self) -> list[str]:
+        """Sentences on all of the folder that no deliverable holds."""
+        beside = [
+            f"The file {name} beside the images is no frame of the film and is not carried" for name in self.beside
+        ]
+        return beside + list(self.left_out)
 
     def file(self, frame: int) -> str:
         """Name of a frame's file below the folder."""

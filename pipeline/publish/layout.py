@@ -36,7 +36,7 @@ BESIDE = ".mka"
 """Suffix of the file with what a film holds beside its pictures, where these are delivered as images."""
 _FILE = "|".join(map(re.escape, (*SUFFIX.values(), BESIDE)))
 _FOLDER = "|".join(map(re.escape, IMAGES.values()))
-_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+)")
+_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+({_FOLDER}))")
 """What follows a reel's base name in the name of a deliverable, or of an image of one."""
 _MARKS = (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5, SUMMARY)
 """A folder that holds one of these is a reel's."""

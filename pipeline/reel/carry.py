@@ -77,8 +77,7 @@ def choose(
     does. A folder of images has no container: ``source`` is None then.
     """
     if source is None:
-        beside = reel.sequence.beside if reel.sequence is not None else ()
-        return [], [f"The file {name} beside the images is no frame of the film and is not carried" for name in beside]
+        return [], reel.sequence.not_carried if reel.sequence is not None else []
     carried, left_out = [], []
     run_ups = _run_ups(source) if whole else {}
     chapters = bool(source.chapters())

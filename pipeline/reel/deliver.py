@@ -35,6 +35,9 @@ SUFFIX: Mapping[str, str] = MappingProxyType(
 IMAGES: Mapping[str, str] = MappingProxyType({"dpx": ".dpx", "tiff": ".tif", "exr": ".exr", "png": ".png"})
 """Codecs of the spec whose deliverable is a folder of numbered images → suffix of such a file, and of the folder."""
 
+MOST_IMAGES = 200_000
+"""Of one deliverable, more than two hours at 24 frames a second: bounds the manifest."""
+
 MATROSKA_TICK = Fraction(1, 1000)
 """The only time base that FFmpeg's Matroska muxer writes."""
 
@@ -263,6 +266,12 @@ def output_pts(
                 f"its frames have times of their own, which numbered images ({output.codec}) cannot hold",
                 where=reel.uri,
                 todo="Deliver it as ffv1",
+            )
+        if last - first > MOST_IMAGES:
+            raise SourceError(
+                f"it has {last - first} frames; at most {MOST_IMAGES} are delivered as images in a folder",
+                where=reel.uri,
+                todo="Deliver it as ffv1, or in parts (--frames A:B, each into an output of its own)",
             )
         return 1 / index.rate, np.arange(last - first, dtype=np.int64)
     shift = time_shift(index, first, output)

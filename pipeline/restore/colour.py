@@ -55,7 +55,7 @@ class Converter:
         self.format = format
         self.device = torch.device(device)
         self._top = 1.0 if format.is_float else float((1 << format.depth) - 1)
-        full = colour.full_range_used
+        full = colour.full_range_used or format.is_float
         step = float(1 << (format.depth - 8))
         # Rec. ITU-T H.273, 8.3: code = offset + scale · value.
         self._offset, self._scale = (0.0, self._top) if full else (16.0 * step, 219.0 * step)

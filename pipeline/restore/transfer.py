@@ -34,6 +34,9 @@ _FOOT_SHOWN = _A / (_GAMMA - 1.0)
 _FOOT_SLOPE = (1.0 + _A) ** _GAMMA * (_GAMMA - 1.0) ** (_GAMMA - 1.0) / (_A ** (_GAMMA - 1.0) * _GAMMA**_GAMMA)
 _FOOT_LIGHT = _FOOT_SHOWN / _FOOT_SLOPE
 _WHITE_SLOPE = (1.0 + _A) / _GAMMA
+_MOST_LIGHT = 1e36
+"""Beyond it, what is shown would leave float32."""
+_MOST_VALUE = 4.0
 _MOST_SHOWN = 1.0 + _WHITE_SLOPE * 80.0
 """Whose light float32 still holds."""
 
@@ -46,9 +49,12 @@ class Transfer:
 
     def shown(self, values: Tensor) -> Tensor:
         """Values (log: 1 is the highest code; linear: light, 1 is white) as shown. Strictly rising, never clipped."""
-        light = values
+        light = values.clamp(-_MOST_LIGHT, _MOST_LIGHT)
         if self._log:
-            light = torch.exp((values * _TOP - WHITE) * (math.log(10.0) / _CODES_A_DECADE))
+            # Codes above the highest come from broken files alone.
+            light = torch.exp(
+                (values.clamp(-_MOST_VALUE, _MOST_VALUE) * _TOP - WHITE) * (math.log(10.0) / _CODES_A_DECADE)
+            )
             light = (light - _BLACK_LIGHT) / (1.0 - _BLACK_LIGHT)
         middle = (1.0 + _A) * light.clamp(_FOOT_LIGHT, 1.0).pow(1.0 / _GAMMA) - _A
         high = 1.0 + _WHITE_SLOPE * torch.log(light.clamp_min(1.0))
