@@ -59,7 +59,7 @@ def _told(reel: Reel, index: FrameIndex) -> list[tuple[str, str]]:
         ("source", reel.uri),
         ("size", human_bytes(reel.bytes)),
         ("picture", f"{reel.codec} in {reel.container}, {reel.width}×{reel.height} {reel.format.name}"),
-        ("pixel aspect", str(reel.sample_aspect)),
+        ("pixel aspect", str(reel.sample_aspect or "unknown")),
         ("fields", reel.field_order),
         ("frames", f"{len(index)}, {int(index.key.sum())} of them key frames ({human_time(seconds)})"),
         ("rate", f"{reel.rate} frames/s, {'constant' if index.constant else 'variable'}"),

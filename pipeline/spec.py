@@ -141,9 +141,10 @@ class Source(Model):
     rate: str | None = Field(default=None, pattern=r"^[1-9]\d{0,5}(/[1-9]\d{0,5})?$")
     """Frame rate as ``18`` or ``24000/1001`` where the container's is wrong; pts stay as they are. Of a folder of
     images it is the film's; where neither it nor a header says one, 24 is taken and reported."""
-    transfer: Literal["display", "log", "linear"] = "display"
-    """What code values mean. ``display``: as they are shown, which is what nets know. ``log``: a film scan's printing
-    density, Cineon (10-bit black 95, white 685). ``linear``: light (EXR). Nets get both as they would be shown."""
+    transfer: Literal["auto", "display", "log", "linear"] = "auto"
+    """What code values mean. ``auto``: ``linear`` for floats (EXR), else ``display``. ``display``: as they are shown,
+    which is what nets know. ``log``: a film scan's printing density, Cineon (10-bit black 95, white 685). ``linear``:
+    light. Nets get both as they would be shown."""
     interlaced: Literal["refuse", "per_field"] = "refuse"
     """A frame of interlaced video is two pictures, line by line. ``refuse``: a net would take their comb for dirt.
     ``per_field``: all upper fields are restored as one film and all lower ones as another, then woven again."""

@@ -138,6 +138,8 @@ class Colour:
     full_range_used: bool
     assumed: tuple[str, ...] = ()
     """One sentence for each thing that the source does not say and that we assumed."""
+    transfer_used: Literal["display", "log", "linear"] = "display"
+    """How values are read for the nets: as shown, as a film scan's printing density (Cineon), or as light."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,16 @@ class ImageSequence:
     """Names of other files in the folder, which are not carried; the first few."""
     header: str = ""
     """What every file's DPX header must say alike, as ``name=value`` with spaces between; else empty."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each thing that is in the first file and not in its picture."""
+
+    @property
+    def not_carried(self) -> list[str]:
+        """Sentences on all of the folder that no deliverable holds."""
+        beside = [
+            f"The file {name} beside the images is no frame of the film and is not carried" for name in self.beside
+        ]
+        return beside + list(self.left_out)
 
     def file(self, frame: int) -> str:
         """Name of a frame's file below the folder."""

@@ -49,7 +49,7 @@ def signature(frames: Frames) -> NDArray[np.float32]:
         block = _block_means(plane)
         total = block if total is None else total + block
     assert total is not None  # every format has a component
-    full = float((1 << fmt.depth) - 1) * (1 << parts[0].shift)
+    full = 1.0 if fmt.is_float else float((1 << fmt.depth) - 1) * (1 << parts[0].shift)
     return (total * np.float32(255.0 / (full * len(parts)))).astype(np.float32)
 
 
@@ -62,6 +62,8 @@ def _block_means(plane: NDArray[Any]) -> NDArray[np.float32]:
     out = np.empty((n, ROWS, COLUMNS), np.float32)
     for i in range(n):
         part = plane[i, : bh * rows, : bw * columns].reshape(rows, bh, columns, bw)[:, ::sh, :, ::sw]
+        if part.dtype.kind == "f":
+            part = np.nan_to_num(part.astype(np.float32), posinf=1.0, neginf=0.0).clip(0.0, 1.0)
         mean = part.mean(axis=(1, 3), dtype=np.float64)
         # A picture smaller than the grid repeats its last row and column: a constant shape for every picture.
         out[i] = np.pad(mean, ((0, ROWS - rows), (0, COLUMNS - columns)), mode="edge")

@@ -98,7 +98,11 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
 
 
 def _sequence(data: dict[str, Any] | None) -> ImageSequence | None:
-    return ImageSequence(**{**data, "beside": tuple(data["beside"])}) if data else None
+    return (
+        ImageSequence(**{**data, "beside": tuple(data["beside"]), "left_out": tuple(data["left_out"])})
+        if data
+        else None
+    )
 
 
 def _mastering(data: dict[str, Any] | None) -> Mastering | None:

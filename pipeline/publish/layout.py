@@ -39,7 +39,7 @@ OTHERS = ".mka"
 """Suffix of the file with what a film holds beside its pictures, where these are delivered as images."""
 _FILE = "|".join(map(re.escape, (*SUFFIX.values(), OTHERS)))
 _FOLDER = "|".join(map(re.escape, IMAGES.values()))
-_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+)")
+_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+({_FOLDER}))")
 """What follows a reel's base name in the name of a deliverable, or of an image of one."""
 _ABOUT_ONE = re.compile(r"\.[a-z][a-z0-9_-]{0,31}\.(framemd5|streamhash)")
 """The same in the name of a further deliverable's hashes."""

@@ -13,7 +13,8 @@ from pipeline.errors import VerifyError
 from pipeline.publish.layout import MANIFEST
 from pipeline.types import Sha256
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 256 << 20
+"""Of the images of four deliverables, with names of some 250 bytes."""
 _MAX_PATH = 4096
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)", re.DOTALL)
 _CODED = {"%": "%25", "\n": "%0A", "\r": "%0D"}

@@ -38,8 +38,8 @@ def compare(
     found: list[dict[str, float | int | None]] = []
     for i in range(len(frames_a)):
         a, b = _codes(frames_a, i), _codes(frames_b, i)
-        luma_a = _level(measures.luma_of(a, format_a.model), format_a.depth, full_a, full_b)
-        luma_b = _level(measures.luma_of(b, format_b.model), format_b.depth, full_b, full_a)
+        luma_a = _level(measures.luma_of(a, format_a.model), measures.code_depth(format_a), full_a, full_b)
+        luma_b = _level(measures.luma_of(b, format_b.model), measures.code_depth(format_b), full_b, full_a)
         row: dict[str, float | int | None] = {
             "frame": frames_a.first + i,
             "psnr_db": None,
@@ -49,7 +49,8 @@ def compare(
         }
         if alike:
             touched, square_error = measures.touched(a, b, format_a)
-            row["psnr_db"] = measures.psnr_db(float(square_error), sum(c.numel() for c in a), format_a.depth)
+            samples, depth = sum(c.numel() for c in a), measures.code_depth(format_a)
+            row["psnr_db"] = measures.psnr_db(float(square_error), samples, depth)
             row["touched_fraction"] = float(measures.share_of(touched))
         found.append(row)
     return found
@@ -69,7 +70,7 @@ def _size(frames: Frames) -> tuple[int, ...]:
 def _layout(pixel_format: PixelFormat) -> tuple[Any, ...]:
     """What two formats must share for their code values to be compared: not the order in memory."""
     layouts = (pixel_format.planes[c.plane] for c in pixel_format.components)
-    return pixel_format.model, pixel_format.depth, tuple((p.log2_w, p.log2_h) for p in layouts)
+    return pixel_format.model, pixel_format.depth, pixel_format.is_float, tuple((p.log2_w, p.log2_h) for p in layouts)
 
 
 def _codes(frames: Frames, i: int) -> list[Tensor]:

@@ -59,7 +59,7 @@ class Meter:
     ):
         """borders: where spatial tiles meet. edges: numbers of the frames whose ``blocks`` will be asked for."""
         self._format = pixel_format
-        self._scale = measures.luma_scale(pixel_format.depth, colour.full_range_used)
+        self._scale = measures.luma_scale(measures.code_depth(pixel_format), colour.full_range_used)
         # Black is below a tenth of the way from black to white, as FFmpeg's blackdetect has it.
         low, high = (0.0, 255.0) if colour.full_range_used else (16.0, 235.0)
         self._black = (low + 0.1 * (high - low)) / self._scale
@@ -104,7 +104,7 @@ class Meter:
             look_output = _look(luma_output, output, self._format)
             touched, square_error = measures.touched(codes, others, self._format)
             moved = changes.changed(rgb_before, rgb_after).logical_and_(touched)
-            similar = measures.ssim(luma, luma_output, float(2**self._format.depth - 1))
+            similar = measures.ssim(luma, luma_output, float(2 ** measures.code_depth(self._format) - 1))
             change = luma_output - luma
             pair = [
                 square_error,
@@ -171,7 +171,7 @@ class Meter:
         # The mean comes first in a stream.
         flicker = [abs(values[a] - previous[a]) * self._scale if previous is not None else None for a in at]
         return FrameFigures(
-            psnr_db=measures.psnr_db(square_error, samples, self._format.depth),
+            psnr_db=measures.psnr_db(square_error, samples, measures.code_depth(self._format)),
             ssim=similar,
             touched_fraction=touched,
             changed_fraction=moved,

@@ -24,6 +24,8 @@ NOISE_BLOCK = 16
 BLOCKS = (18, 24)
 """Rows and columns of the blocks that two restorations of one frame are held together by."""
 
+_MOST_CODE = 2.0**28
+"""Of floats: so large that figures of them stay numbers."""
 _SSIM_SIGMA = 1.5
 _SSIM_RADIUS = 5
 # 64 rows of four blurred planes stay in a core's second-level cache up to 2K; a GPU gets the whole picture at once.
@@ -38,16 +40,25 @@ def luma_scale(depth: int, full_range: bool) -> float:
     return 255.0 / (2**depth - 1) if full_range else 2.0 ** (8 - depth)
 
 
+def code_depth(pixel_format: PixelFormat) -> int:
+    """Bits of the code values that ``component_codes`` gives; floats are measured as codes of 16 bits."""
+    return 16 if pixel_format.is_float else pixel_format.depth
+
+
 def component_codes(planes: Sequence[Tensor], pixel_format: PixelFormat) -> list[Tensor]:
     """Each component's code values as ``(h, w)`` float32, from one frame's native planes; exact up to 16 bits.
 
-    Alpha and padding are no components: they are never restored.
+    Alpha and padding are no components: they are never restored. Floats come out 65536 times as large, which is exact;
+    what is no number counts as 0, and 4096 times white is the most.
     """
     found = []
     for c in pixel_format.components:
         plane = planes[c.plane]
         if pixel_format.planes[c.plane].samples > 1:
             plane = plane[..., c.sample]
+        if pixel_format.is_float:
+            found.append((plane.to(torch.float32) * 65536.0).nan_to_num_().clamp_(-_MOST_CODE, _MOST_CODE).contiguous())
+            continue
         if c.shift:
             plane = plane.to(torch.int32) >> c.shift
         found.append(plane.to(torch.float32).contiguous())

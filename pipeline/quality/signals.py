@@ -44,14 +44,15 @@ def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelForm
     """The picture of one frame's components (``measures.component_codes``) and their luma.
 
     RGB becomes full-range Y'CbCr 4:4:4 of ITU-R BT.709, rounded to whole codes of the same depth: FFmpeg's filter takes
-    no RGB.
+    no RGB. Nor does it take floats: they become whole codes of 16 bits.
     """
-    depth = pixel_format.depth
+    depth = measures.code_depth(pixel_format)
+    top, middle = float(2**depth - 1), float(2 ** (depth - 1))
     if pixel_format.model == "gray":
-        return Codes(luma, luma, None, None, depth, ranged=False)
+        y = luma.round().clamp_(0, top) if pixel_format.is_float else luma
+        return Codes(luma, y, None, None, depth, ranged=False)
     if pixel_format.model == "yuv":
         return Codes(luma, luma, components[1], components[2], depth, ranged=True)
-    top, middle = float(2**depth - 1), float(2 ** (depth - 1))
     red, _, blue = components
     u, v = ((c - luma).mul_(1 / n).add_(middle).round_().clamp_(0, top) for c, n in ((blue, 1.8556), (red, 1.5748)))
     return Codes(luma, luma.round().clamp_(0, top), u, v, depth, ranged=False)

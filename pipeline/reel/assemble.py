@@ -142,10 +142,7 @@ def _assembled(
     if joined is not None:
         left_out += hdr.left_out(reel, output)
     if reel.sequence is not None:
-        left_out += [
-            f"The file {name} beside the images is no frame of the film and is not carried"
-            for name in reel.sequence.beside
-        ]
+        left_out += reel.sequence.not_carried
     left_out += [
         f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
         for place, count in mux.moved.items()

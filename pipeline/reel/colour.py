@@ -110,7 +110,27 @@ def resolve(
     full, sentence = _full_range(fmt, range_, say)
     if sentence:
         assumed.append(sentence)
-    return Colour(matrix, range_, primaries, transfer, location, used, full, tuple(assumed))
+    read_as, sentence = _transfer(fmt, say)
+    if sentence:
+        assumed.append(sentence)
+    return Colour(matrix, range_, primaries, transfer, location, used, full, tuple(assumed), read_as)
+
+
+def _transfer(fmt: PixelFormat, say: spec.Source) -> tuple[Literal["display", "log", "linear"], str | None]:
+    if say.transfer == "auto":
+        if fmt.is_float:
+            return "linear", "floats are taken for light, white being 1; source.transfer says otherwise"
+        return "display", None
+    if say.transfer != "display" and fmt.model == "yuv":
+        raise SourceError(
+            f"source.transfer: {say.transfer} is for RGB and gray, the picture is {fmt.name}",
+            todo="Leave it out: video in YUV is as it is shown",
+        )
+    if say.transfer == "log" and fmt.is_float:
+        raise SourceError(
+            f"source.transfer: log is for whole codes, the picture is {fmt.name}", todo="Say linear or display"
+        )
+    return say.transfer, None
 
 
 def _untagged_matrix(height: int, say: spec.Source) -> tuple[Matrix, str]:

@@ -35,6 +35,9 @@ SUFFIX: Mapping[str, str] = MappingProxyType(
 IMAGES: Mapping[str, str] = MappingProxyType({"dpx": ".dpx", "tiff": ".tif", "exr": ".exr", "png": ".png"})
 """Codecs of the spec whose deliverable is a folder of numbered images → suffix of such a file, and of the folder."""
 
+MOST_IMAGES = 200_000
+"""Of one deliverable, more than two hours at 24 frames a second: bounds the manifest."""
+
 MATROSKA_TICK = Fraction(1, 1000)
 """The only time base that FFmpeg's Matroska muxer writes."""
 
@@ -100,6 +103,11 @@ def deliver_format(
         return _image_format(source, output.codec, asked)
     if output.codec == "ffv1":
         return _ffv1_format(source, asked)
+    if source.is_float:
+        raise SourceError(
+            f"{output.codec} holds whole codes, the picture is {source.name}: brightness beyond white would be lost",
+            todo="Deliver it as exr",
+        )
     least = _LEAST_SIZE.get(output.codec, (1, 1))
     if (width or least[0]) < least[0] or (height or least[1]) < least[1]:
         raise SourceError(
@@ -140,7 +148,9 @@ def _ffv1_format(source: PixelFormat, asked: str | None) -> PixelFormat:
         wanted = f"as {asked} " if asked else ""
         raise SourceError(
             f"the pixel format {source.name} cannot go {wanted}into FFV1 without a change of code values",
-            todo="Take `pixel_format: source`, or prores or h264 as the first output",
+            todo="Deliver it as exr"
+            if source.is_float
+            else "Take `pixel_format: source`, or prores or h264 as the first output",
         )
     by_name = {f.name: f for f in same}
     if source.name in by_name:
@@ -178,6 +188,9 @@ def _image_formats(codec: str) -> tuple[PixelFormat, ...]:
             continue
         if fmt.model != "yuv":
             found.append(fmt)
+        if fmt.is_float:
+            # What it takes as 32 bits it can write as 16, which the decoder gives as such.
+            found.append(pixel_format(f.name.replace("f32", "f16")))
     return tuple(found)
 
 
@@ -189,9 +202,11 @@ def _ffv1_formats() -> tuple[PixelFormat, ...]:
         if f.name in _FFV1_TAKES_ONLY:
             continue
         try:
-            found.append(pixel_format(f.name))
+            fmt = pixel_format(f.name)
         except SourceError:
             continue
+        if not fmt.is_float:
+            found.append(fmt)
     return tuple(found)
 
 
@@ -251,6 +266,12 @@ def output_pts(
                 f"its frames have times of their own, which numbered images ({output.codec}) cannot hold",
                 where=reel.uri,
                 todo="Deliver it as ffv1",
+            )
+        if last - first > MOST_IMAGES:
+            raise SourceError(
+                f"it has {last - first} frames; at most {MOST_IMAGES} are delivered as images in a folder",
+                where=reel.uri,
+                todo="Deliver it as ffv1, or in parts (--frames A:B, each into an output of its own)",
             )
         return 1 / index.rate, np.arange(last - first, dtype=np.int64)
     shift = time_shift(index, first, output)

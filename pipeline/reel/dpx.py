@@ -205,17 +205,29 @@ def remarks(header: Header, say: spec.Source) -> Iterator[str]:
     if transfer in _LOG and say.transfer != "log":
         yield (
             f"the DPX header says {TRANSFERS[int(transfer)]}, which scanners often write untrue: the codes are taken "
-            f"as {say.transfer}; source.transfer: log reads them through the Cineon curve"
+            f"as {_taken(say)}; source.transfer: log reads them through the Cineon curve"
         )
     if transfer == _LINEAR and say.transfer != "linear":
-        yield f"the DPX header says linear: the codes are taken as {say.transfer} (source.transfer)"
+        yield f"the DPX header says linear: the codes are taken as {_taken(say)} (source.transfer)"
     if header.words.get("orientation"):
         yield (
             f"the DPX header says orientation {header.words['orientation']}: the picture is restored as FFmpeg reads "
             "it, line by line from the file's start"
         )
+
+
+def passed_over(header: Header) -> tuple[str, ...]:
+    """A sentence for each thing that is in the file and carried nowhere."""
+    said = []
     if header.words.get("user_bytes"):
-        yield f"{header.words['user_bytes']} bytes of user data in the DPX header are not carried"
+        said.append(f"The {header.words['user_bytes']} bytes of user data in the DPX headers are not carried")
+    if header.words.get("elements", 1) != 1:
+        said.append(f"Of the {header.words['elements']} elements in the DPX images the first is read")
+    return tuple(said)
+
+
+def _taken(say: spec.Source) -> str:
+    return "display" if say.transfer == "auto" else say.transfer
 
 
 def carry(source: bytes, encoded: bytes, name: str) -> bytes:
@@ -226,9 +238,7 @@ def carry(source: bytes, encoded: bytes, name: str) -> bytes:
     full = offset >= HEADER_BYTES and len(source) >= HEADER_BYTES
     if full:
         _make_room(made, order)
-    made[_FILE_NAME : _FILE_NAME + _FILE_NAME_BYTES] = name.encode()[: _FILE_NAME_BYTES - 1].ljust(
-        _FILE_NAME_BYTES, b"\0"
-    )
+    _name(made, name)
     fields = dict(_DESCRIPTIVE)
     if source[_ELEMENT + 23] == made[_ELEMENT + 23]:
         fields |= _REFERENCES
@@ -242,6 +252,24 @@ def carry(source: bytes, encoded: bytes, name: str) -> bytes:
             raw = kind.replace("f", "I")
             struct.pack_into(order + raw, made, at, *struct.unpack_from(own + raw, source, at))
     return bytes(made)
+
+
+def describe(encoded: bytes, name: str, rate: Fraction, timecode: str | None) -> bytes:
+    """A DPX file that FFmpeg encoded, with what is known of a frame of a film: its file's name, rate and timecode."""
+    made = bytearray(encoded)
+    order = _order(made)
+    _make_room(made, order)
+    _name(made, name)
+    struct.pack_into(f"{order}f", made, _DESCRIPTIVE["tv_rate"][0], float(rate))
+    if timecode is not None and len(timecode) == len("00:00:00:00"):
+        code = int(timecode[0:2] + timecode[3:5] + timecode[6:8] + timecode[9:11], 16)
+        struct.pack_into(f"{order}I", made, _DESCRIPTIVE["time_code"][0], code | (_DROP if ";" in timecode else 0))
+    return bytes(made)
+
+
+def _name(made: bytearray, name: str) -> None:
+    text = name.encode()[: _FILE_NAME_BYTES - 1]
+    made[_FILE_NAME : _FILE_NAME + _FILE_NAME_BYTES] = text.ljust(_FILE_NAME_BYTES, b"\0")
 
 
 def _make_room(made: bytearray, order: str) -> None:

@@ -28,6 +28,7 @@ _YUV_PACKED = {"ayuv": "ayuv", "ayuv64": "ayuv", "vuya": "vuya", "vuyx": "vuy0",
 }
 _HIGH_BITS = re.compile(r"^p[024]1\d(le|be)$|msb(le|be)$|^xv36(le|be)$")
 _FLOAT = re.compile(r"f(16|32)(le|be)$")
+_PLANAR_FLOAT = re.compile(r"^(gbra?p|gray)f(16|32)(le|be)$")
 _WAY_OUT = "Convert it first, without loss where that is possible, e.g. with ffmpeg -pix_fmt"
 
 
@@ -36,7 +37,8 @@ def pixel_format(name: str) -> PixelFormat:
     """The pixel format that FFmpeg calls ``name``.
 
     Raises SourceError for what cannot be carried as planes of whole 8- or 16-bit samples: palettes, bit streams,
-    several pixels in one position (yuyv422), float, fewer than 8 or more than 16 bits, Bayer, XYZ, hardware surfaces.
+    several pixels in one position (yuyv422), packed floats, fewer than 8 or more than 16 bits, Bayer, XYZ, hardware
+    surfaces.
     """
     try:
         f = av.VideoFormat(name, 64, 64)
@@ -45,7 +47,8 @@ def pixel_format(name: str) -> PixelFormat:
     reason = _refusal(f)
     if reason:
         raise SourceError(
-            f"the pixel format {name} {reason}; wanted is gray, YUV or RGB with 8 to 16 bits", todo=_WAY_OUT
+            f"the pixel format {name} {reason}; wanted is gray, YUV or RGB with 8 to 16 bits, or planes of floats",
+            todo=_WAY_OUT,
         )
 
     depth = f.components[0].bits
@@ -73,6 +76,7 @@ def pixel_format(name: str) -> PixelFormat:
         planes=tuple(planes),
         components=tuple(colours),
         alpha=alphas[0] if alphas else None,
+        is_float=_FLOAT.search(name) is not None,
     )
 
 
@@ -85,7 +89,7 @@ def _refusal(f: av.VideoFormat) -> str | None:
     if f.is_bayer:
         return "is a raw sensor mosaic"
     if _FLOAT.search(f.name):
-        return "holds floating-point values"
+        return None if _PLANAR_FLOAT.search(f.name) else "packs floating-point values"
     if f.name.startswith("xyz"):
         return "holds XYZ, not RGB"
     if f.is_bit_stream or min(bits) < 8 or max(bits) > 16 or len(bits) > 1:
@@ -127,6 +131,8 @@ def wire_dtype(fmt: PixelFormat) -> np.dtype[Any]:
     """Type of a sample as it lies in FFmpeg's memory."""
     if fmt.depth <= 8:
         return np.dtype(np.uint8)
+    if fmt.is_float:
+        return np.dtype(f"{'>' if big_endian(fmt) else '<'}f{fmt.depth // 8}")
     return np.dtype(">u2" if big_endian(fmt) else "<u2")
 
 

@@ -24,6 +24,7 @@ from pipeline.reel import dpx, images, logs, picture
 from pipeline.reel.convert import Planes, image_planes, tags
 from pipeline.reel.deliver import IMAGES, deliver_format, same_samples
 from pipeline.reel.formats import frame_of, hash_planes, pixel_format, planes_of
+from pipeline.reel.timecode import timecode_at
 from pipeline.reel.writing import writing
 from pipeline.spec import Output
 from pipeline.types import Frames, Md5, PixelFormat, Reel
@@ -70,6 +71,8 @@ def encode_images(frames: Iterable[Frames], reel: Reel, output: Output, path: Pa
                 name = image_name(reel, output, number)
                 if heads:
                     data = dpx.carry(heads[number - batch.first], data, name)
+                elif output.codec == "dpx":
+                    data = dpx.describe(data, name, reel.rate, timecode_at(reel.timecode, number, reel.rate))
                 found.append(_checked(data, planes, target, reel, output, number))
                 about = tarfile.TarInfo(name)
                 about.size = len(data)
@@ -82,16 +85,25 @@ def encode_image(planes: Planes, target: PixelFormat, reel: Reel, output: Output
     # Any: av's stubs give create() the base class.
     context: Any = av.CodecContext.create(output.codec, "w")
     height, width = planes[0].shape[:2]
-    context.width, context.height, context.pix_fmt = width, height, target.name
+    given, more = target, {}
+    if target.is_float:
+        more = {"format": "half" if target.depth == 16 else "float"}
+        given = pixel_format(target.name.replace("f16", "f32"))
+        planes = tuple(p.astype(given.dtype, copy=False) for p in planes)
+    context.width, context.height, context.pix_fmt = width, height, given.name
     context.time_base = Fraction(1, 1)
     context.thread_count = 1
     context.flags |= Flags.bitexact
     if reel.sample_aspect > 0:
         context.sample_aspect_ratio = reel.sample_aspect
-    context.options = {**_OPTIONS[output.codec], **tags(reel.format, target, reel.colour, reel.height).options()}
+    context.options = {
+        **_OPTIONS[output.codec],
+        **more,
+        **tags(reel.format, target, reel.colour, reel.height).options(),
+    }
     try:
         context.open()
-        packets = context.encode(frame_of(planes, target, pts=0, time_base=Fraction(1, 1))) + context.encode(None)
+        packets = context.encode(frame_of(planes, given, pts=0, time_base=Fraction(1, 1))) + context.encode(None)
     except av.FFmpegError as error:
         raise SourceError(
             f"{output.codec} does not hold {target.name} of {width}×{height} px ({error.strerror})",
@@ -108,8 +120,12 @@ def check_images(reel: Reel, output: Output) -> None:
     planes = tuple(np.zeros(target.plane_shape(i, *side), target.dtype) for i in range(len(target.planes)))
     encode_image(planes, target, reel, output)
     name = image_name(reel, output, 0)
-    if len(name.encode(errors="surrogateescape")) > _MOST_NAME:
-        raise SourceError(f"the name {name[:60]!r}… is too long for a file", where=reel.uri, todo="Rename the images")
+    if len(name.encode(errors="surrogateescape")) > _MOST_NAME or not name.isprintable():
+        raise SourceError(
+            f"no image can be called {name[:60]!r}: it is too long, or no text",
+            where=reel.uri,
+            todo="Rename the images",
+        )
 
 
 def not_in_images(reel: Reel, output: Output, beside: str) -> tuple[str, ...]:
@@ -119,13 +135,10 @@ def not_in_images(reel: Reel, output: Output, beside: str) -> tuple[str, ...]:
         for o in reel.others
     ]
     if reel.sequence is not None:
-        said += [
-            f"The file {name} beside the images is no frame of the film and is not carried"
-            for name in reel.sequence.beside
-        ]
+        said += reel.sequence.not_carried
     if reel.tags and not (reel.codec == output.codec == "dpx"):
         said.append(f"The tags {', '.join(k for k, _ in reel.tags[:_MOST_NAMED])} are not in the images")
-    if reel.timecode and not (reel.codec == output.codec == "dpx"):
+    if reel.timecode and output.codec != "dpx":
         said.append(f"The timecode {reel.timecode} of the first frame is not in the images: frames.parquet has it")
     return tuple(said)
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from pipeline import spec
 from pipeline.errors import SourceError
-from pipeline.reel import colour, dpx, images, picture, rates
+from pipeline.reel import colour, dpx, exr, images, picture, rates
 from pipeline.reel.formats import pixel_format
+from pipeline.reel.timecode import timecode_at
 from pipeline.storage import numbered, store
 from pipeline.types import Colour, FrameIndex, PixelFormat, Reel
 
@@ -50,11 +51,20 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
     with images.of_file(files[0].uri, 0):
         fmt = pixel_format(frame.format.name)
         tagged = _colour(first, fmt, say)
-    header = None
-    if codec == "dpx":
-        header = _headers(listing)
+    header, end = _headers(listing) if codec == "dpx" else (None, None)
+    interlaced = header is not None and header.words.get("interlace") == 1
+    if interlaced:
+        _check_interlaced(listing, fmt, frame.height, say)
     rate, sentence = _rate(say, header, first)
-    assumed = [*tagged.assumed, *([sentence] if sentence else []), *(dpx.remarks(header, say) if header else [])]
+    assumed = [*tagged.assumed, *([sentence] if sentence else [])]
+    if header is not None and end is not None:
+        assumed += dpx.remarks(header, say)
+        counted = timecode_at(header.timecode, len(files) - 1, rate)
+        if counted != end.timecode and counted is not None:
+            assumed.append(
+                f"the timecodes of the DPX headers do not run on from {header.timecode} to {counted}, the last one is "
+                f"{end.timecode}: the rows count on from the first"
+            )
     reel = Reel(
         name=name,
         uri=uri,
@@ -70,11 +80,11 @@ def probe(uri: str, name: str, say: spec.Source) -> Reel:
         time_base=1 / rate,
         sample_aspect=first.sample_aspect,
         colour=replace(tagged, assumed=tuple(assumed)),
-        field_order="progressive",
+        field_order="tt" if interlaced else "progressive",
         timecode=header.timecode if header else first.frame.metadata.get("timecode"),
         others=(),
         tags=tuple(header.tags() if header else _tags(first, codec)),
-        sequence=replace(sequence, header=header.shape if header else ""),
+        sequence=replace(sequence, header=header.shape if header else "", left_out=_passed_over(listing, header)),
     )
     images.check_picture(reel, len(files) - 1, last)
     return reel
@@ -128,8 +138,8 @@ def _picture(listing: numbered.Listing, number: int) -> picture.Picture:
         return picture.decode(data, picture.codec_of(listing.sequence.suffix), threads=1)
 
 
-def _headers(listing: numbered.Listing) -> dpx.Header:
-    """The first file's header; those of some more, spread over the film, are held against it."""
+def _headers(listing: numbered.Listing) -> tuple[dpx.Header, dpx.Header]:
+    """The first and the last file's header; those of some more, spread over the film, are held against it."""
     count = len(listing.files)
     looked_at = sorted({round(i * (count - 1) / (_LOOKED_AT - 1)) for i in range(_LOOKED_AT)})
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -153,7 +163,27 @@ def _headers(listing: numbered.Listing) -> dpx.Header:
     if count > 1 and found[0].timecode == found[-1].timecode:
         # A clock that stands still is none: many scanners leave it at 00:00:00:00.
         found[0].words.pop("time_code", None)
-    return found[0]
+    return found[0], found[-1]
+
+
+def _check_interlaced(listing: numbered.Listing, fmt: PixelFormat, height: int, say: spec.Source) -> None:
+    """SourceError where two fields in a frame are not to be restored, or cannot. Which is the first one matters to no
+    pass, and DPX does not say it of a frame."""
+    with images.of_file(listing.files[0].uri, 0):
+        if say.interlaced == "refuse":
+            raise SourceError(
+                "its header says interlaced: a frame is two pictures, which no net may mix",
+                todo="Say source.interlaced: per_field to restore each field by itself, or correct the header",
+            )
+        if height % 2 or not fmt.parts_into_fields(height):
+            raise SourceError(f"the {height} lines of interlaced {fmt.name} do not part into two fields")
+
+
+def _passed_over(listing: numbered.Listing, header: dpx.Header | None) -> tuple[str, ...]:
+    if header is not None:
+        return dpx.passed_over(header)
+    file = listing.files[0]
+    return exr.passed_over(store.read_bytes(file.uri, limit=file.bytes)) if file.uri.lower().endswith(".exr") else ()
 
 
 def _rate(say: spec.Source, header: dpx.Header | None, first: picture.Picture) -> tuple[Fraction, str | None]:

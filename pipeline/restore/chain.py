@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import motion, spec
-from pipeline.restore.colour import Converter
+from pipeline.restore.colour import DTYPES, Converter
 from pipeline.restore.engine import settle
 from pipeline.restore.fields import FieldConverter, FieldPass
 from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass
@@ -230,5 +230,5 @@ def _restored(
 
 def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:
     """Host memory for the restored planes, pinned where they come from a GPU."""
-    dtype = torch.uint8 if frames.format.depth <= 8 else torch.uint16
-    return [torch.empty((count, *p.shape[1:]), dtype=dtype, pin_memory=device.type == "cuda") for p in frames.planes]
+    pinned = device.type == "cuda"
+    return [torch.empty((count, *p.shape[1:]), dtype=DTYPES[p.dtype], pin_memory=pinned) for p in frames.planes]

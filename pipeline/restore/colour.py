@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import SourceError
 from pipeline.restore import chroma
+from pipeline.restore.transfer import Transfer
 from pipeline.types import Colour, Component, PixelFormat
 
 KR_KB: Mapping[str, tuple[float, float]] = {
@@ -33,8 +35,9 @@ class Converter:
     """Pictures of one pixel format with one reading of its colours, on one device.
 
     Planes are tensors as ``pipeline.types.Frames`` lays them out, ``(B, h, w)`` or ``(B, h, w, samples)``, uint8 or
-    uint16. RGB is (B, 3, H, W) float32 in the source's own transfer: 0 black and 1 white of the nominal range, never
-    clipped, so codes beyond that range (superwhite) lie below 0 or above 1.
+    uint16, or float16 or float32. RGB is (B, 3, H, W) float32 as it is shown (``transfer.py`` where the source's values
+    are not): 0 black and 1 white of the nominal range, never clipped, so codes beyond that range (superwhite) lie below
+    0 or above 1.
 
     ``field`` says that the pictures are one field of interlaced frames, where chroma at fewer lines lies otherwise.
 
@@ -51,8 +54,8 @@ class Converter:
     ):
         self.format = format
         self.device = torch.device(device)
-        self._top = float((1 << format.depth) - 1)
-        full = colour.full_range_used
+        self._top = 1.0 if format.is_float else float((1 << format.depth) - 1)
+        full = colour.full_range_used or format.is_float
         step = float(1 << (format.depth - 8))
         # Rec. ITU-T H.273, 8.3: code = offset + scale · value.
         self._offset, self._scale = (0.0, self._top) if full else (16.0 * step, 219.0 * step)
@@ -74,6 +77,7 @@ class Converter:
         else:
             self._kr, self._kb = _GRAY
         self._kg = 1.0 - self._kr - self._kb
+        self._transfer = Transfer(colour.transfer_used) if colour.transfer_used != "display" else None
         # Codes that fill their samples cannot lie above the top code; others can, in a broken source.
         self._fills = format.depth in (8, 16)
 
@@ -85,7 +89,7 @@ class Converter:
         pinned = self.device.type == "cuda"
         found = []
         for plane in planes:
-            staged = torch.empty(plane.shape, dtype=_DTYPES[plane.dtype.itemsize], pin_memory=pinned)
+            staged = torch.empty(plane.shape, dtype=DTYPES[plane.dtype], pin_memory=pinned)
             staged.numpy()[...] = plane
             found.append(staged.to(self.device, non_blocking=True) if pinned else staged)
         return tuple(found)
@@ -110,17 +114,23 @@ class Converter:
             return rgb
         for i in range(3):
             rgb[:, i] = self._code(planes, c[i]) if self.format.model == "rgb" and i else first
-        return rgb.sub_(self._offset).div_(self._scale)
+        if self.format.is_float:
+            # What is no number is black to the nets; the plane keeps it.
+            rgb.nan_to_num_(0.0, 0.0, 0.0)
+        rgb.sub_(self._offset).div_(self._scale)
+        return rgb if self._transfer is None else self._transfer.shown(rgb)
 
     def delta(self, rgb_in: Tensor, rgb_out: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The planes with the change from rgb_in to rgb_out (finite) put on them.
 
         ``rgb_in`` is ``to_rgb(planes)``. A code whose change rounds to zero stays as it is, whatever it is; others are
-        clipped to [0, 2^depth − 1]. Padding and alpha are carried. Planes that hold neither come back as the same
-        tensors.
+        clipped to [0, 2^depth − 1]. Floats are not clipped, and those that are no number stay what they are. Padding
+        and alpha are carried. Planes that hold neither come back as the same tensors.
         """
         change = rgb_out - rgb_in
         c = self.format.components
+        if self._transfer is not None:
+            change = self._of_values(rgb_in, change, self._transfer)
         if self.format.model == "rgb":
             return self._put(planes, [(c[i], change[:, i] * self._scale) for i in range(3)])
         red, green, blue = change.unbind(1)
@@ -132,6 +142,14 @@ class Converter:
         cb = both[:, 0].mul_(self._chroma_scale / (2 * (1 - self._kb)))
         cr = both[:, 1].mul_(self._chroma_scale / (2 * (1 - self._kr)))
         return self._put(planes, [(c[0], y.mul_(self._scale)), (c[1], cb), (c[2], cr)])
+
+    def _of_values(self, shown: Tensor, change: Tensor, transfer: Transfer) -> Tensor:
+        """A change of what is shown as the change of the source's values that makes it."""
+        if self.format.model == "gray":
+            red, green, blue = change.unbind(1)
+            change = (red * self._kr).add_(green, alpha=self._kg).add_(blue, alpha=self._kb)[:, None].expand_as(shown)
+        of_values = transfer.values(shown + change) - transfer.values(shown)
+        return torch.where(change == 0, 0.0, of_values)
 
     def _sample(self, planes: Sequence[Tensor], c: Component) -> Tensor:
         """A component's samples as they lie in memory, (B, h, w)."""
@@ -146,6 +164,8 @@ class Converter:
 
     def _put(self, planes: Sequence[Tensor], changes: Sequence[tuple[Component, Tensor]]) -> tuple[Tensor, ...]:
         """New planes with each component's change, in codes and not yet rounded, added."""
+        if self.format.is_float:
+            return self._put_floats(planes, changes)
         out = list(planes)
         fresh: set[int] = set()
         for c, change in changes:
@@ -166,5 +186,24 @@ class Converter:
             out[c.plane][..., c.sample] = new.to(planes[c.plane].dtype)
         return tuple(out)
 
+    def _put_floats(self, planes: Sequence[Tensor], changes: Sequence[tuple[Component, Tensor]]) -> tuple[Tensor, ...]:
+        """As ``_put``, of planes of floats: values as far below black or above white as they come out."""
+        out = list(planes)
+        for c, change in changes:
+            plane = planes[c.plane]
+            most = torch.finfo(plane.dtype).max
+            new = (plane.to(torch.float32) + change).clamp_(-most, most).to(plane.dtype)
+            # By bits: so -0.0 stays, and what is no number keeps its payload.
+            bits = torch.int16 if plane.dtype == torch.float16 else torch.int32
+            left = (change == 0) | ~change.isfinite() | ~plane.isfinite()
+            out[c.plane] = torch.where(left, plane.view(bits), new.view(bits)).view(plane.dtype)
+        return tuple(out)
 
-_DTYPES = {1: torch.uint8, 2: torch.uint16}
+
+DTYPES = {
+    np.dtype(np.uint8): torch.uint8,
+    np.dtype(np.uint16): torch.uint16,
+    np.dtype(np.float16): torch.float16,
+    np.dtype(np.float32): torch.float32,
+}
+"""numpy's type of a plane → torch's."""

@@ -110,9 +110,10 @@ def _check(sequence: ImageSequence, found: Sequence[tuple[str, str, Stat]]) -> N
         number = int(digits)
         if number != sequence.first + frame:
             before = found[frame - 1][1]
+            count = number - sequence.first - frame
+            missing = "1 image is" if count == 1 else f"{count} images are"
             raise SourceError(
-                f"{number - sequence.first - frame} images are missing after {before}: the next is {name}, expected "
-                f"was {sequence.file(frame)}",
+                f"{missing} missing after {before}: the next is {name}, expected was {sequence.file(frame)}",
                 where=stat.uri,
                 frame=frame,
                 todo="Put the missing images there; or give each part a folder of its own, and restore each as a film",

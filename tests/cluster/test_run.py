@@ -26,6 +26,7 @@ from pipeline.spec import Source
 from pipeline.storage import store
 from pipeline.types import Frames
 from tests.cluster.conftest import framemd5
+from tests.reel import sequences
 from tests.reel.films import make_film
 from tests.s3 import Server
 
@@ -76,6 +77,19 @@ def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Se
     assert set(columns["net"]) == {"nafnet-film"}
     assert all(0 < p < 100 for p in columns["psnr_db"])
     assert all(t > 0 for t in columns["touched_fraction"])
+
+
+def test_a_folder_of_images_goes_through_s3_and_comes_out_as_images(run: Run, tmp_path: Path, s3_folder: str) -> None:
+    for file in sequences.files(sequences.make(tmp_path / "in")):
+        store.put_file(file, f"{s3_folder}/in/r1/{file.name}")
+    text = "tiles: {frames: 3}\nsource: {rate: 18}\ndeliver: {outputs: [{codec: dpx}, {name: film, codec: ffv1}]}"
+    result, _ = run([f"{s3_folder}/in"], f"{s3_folder}/out", text)
+    assert [(o.name, o.status, o.reason) for o in result.outcomes] == [("r1", "done", None)]
+    names = [s.uri.removeprefix(f"{s3_folder}/out/r1/") for s in store.list_files(f"{s3_folder}/out/r1")]
+    assert [n for n in names if n.startswith("r1.dpx/")] == [f"r1.dpx/scan_{n:07d}.dpx" for n in range(1001, 1009)]
+    assert "r1.film.mkv" in names
+    report = verify([f"{s3_folder}/out"])
+    assert report.ok, report.findings
 
 
 def test_the_same_job_again_says_so_and_touches_nothing(run: Run, s3: Server, s3_film: str, s3_out: str) -> None:

@@ -21,7 +21,8 @@ ARCHIVE = {"level": "3", "coder": "1", "context": "1", "g": "1", "slices": "16",
 
 
 def picture(fmt: PixelFormat, width: int, height: int, number: int, seed: int = 0) -> Planes:
-    """Native planes of one frame: a drifting ramp, a moving box and noise, over the whole range of code values."""
+    """Native planes of one frame: a drifting ramp, a moving box and noise, over the whole range of code values; of
+    floats from below black to beyond white."""
     rng = np.random.default_rng((seed, number))
     top = (1 << fmt.depth) - 1
     shift = fmt.components[0].shift
@@ -32,6 +33,9 @@ def picture(fmt: PixelFormat, width: int, height: int, number: int, seed: int = 
         ramp = ((x * 3 + y * 2 + number * 5 + i * 40) % 97) / 96
         ramp[(x + 2 * number) % shape[1] < 5] = 1 - i / 4
         values = ramp[..., None] if len(shape) == 3 else ramp
+        if fmt.is_float:
+            planes.append((values * 1.5 - 0.2 + rng.normal(0, 1 / 60, shape)).astype(fmt.dtype))
+            continue
         noisy = values * top + rng.normal(0, top / 60, shape)
         planes.append((np.clip(np.rint(noisy), 0, top).astype(np.uint32) << shift).astype(fmt.dtype))
     return tuple(planes)

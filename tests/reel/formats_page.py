@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.reel import judge
+from tests.reel import judge, sequences
 from tests.reel.axes import AXES, FORMATS, FRAMES, Film, make
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -47,7 +47,9 @@ REFUSED = (
         "interlaced (upper field first",
         lambda folder: make(Film("prores", "yuv422p10le", "mov", scan="tt"), folder),
     ),
-    Refused("floating point (EXR)", "floating-point", _ffmpeg("a.mov", "-c:v", "exr", "-pix_fmt", "gbrpf32le")),
+    Refused(
+        "packed floats (TIFF)", "packs floating-point", _ffmpeg("a.nut", "-c:v", "rawvideo", "-pix_fmt", "rgbf32le")
+    ),
     Refused("a palette", "has a palette", _ffmpeg("a.mov", "-c:v", "png", "-pix_fmt", "pal8")),
     Refused("1 bit", "1 bits a component", _ffmpeg("a.mov", "-c:v", "png", "-pix_fmt", "monob")),
     Refused(
@@ -68,8 +70,12 @@ REFUSED = (
 )
 
 
-def page(verdicts: Mapping[Film, str]) -> str:
-    """The page from what was found: film → ``exact`` or the reason why not."""
+Images = Mapping[tuple[str, str], Mapping[str, str]]
+"""(Codec, what FFmpeg decodes) of a sequence → deliverable → ``exact``, what it becomes, or the reason why not."""
+
+
+def page(verdicts: Mapping[Film, str], images: Images) -> str:
+    """The page from what was found: film → ``exact`` or the reason why not; and of sequences."""
     exact = sum(v == EXACT for v in verdicts.values())
     lines = [
         "# Formats",
@@ -107,6 +113,7 @@ def page(verdicts: Mapping[Film, str]) -> str:
     for codec in FORMATS:
         held = {f.container for f, r in verdicts.items() if f.codec == codec and r == EXACT}
         lines.append(f"| {codec} | {', '.join(c for c in AXES['container'] if c in held)} |")
+    lines += _of_images(images)
     lines += ["", "## Refused", "", "By probe or index, in one line that names the file and what to do.", ""]
     lines += ["| what | what is said |", "|---|---|", *(f"| {r.name} | … {r.reason} … |" for r in REFUSED)]
     lines += [
@@ -124,6 +131,36 @@ def page(verdicts: Mapping[Film, str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _of_images(images: Images) -> list[str]:
+    outs = ("ffv1", *sequences.SUFFIX)
+    lines = [
+        "",
+        "## Numbered images",
+        "",
+        *_prose(
+            f"Sequences of {sequences.FRAMES} images, made by that FFmpeg. The frame hashes of the source are its own "
+            "framemd5 of the folder; each deliverable's frames decode, by that FFmpeg, to the source's own code values "
+            "(`exact`), or to them stretched to 16 bits, from which each can be told again. `–`: refused before the "
+            "first tile. EXR of floats holds negative light, light beyond white, -0 and infinities, bit for bit; half "
+            "stays half."
+        ),
+        "",
+        f"| images | {' | '.join(outs)} |",
+        f"|---|{'---|' * len(outs)}",
+    ]
+    for (codec, name), found in images.items():
+        lines.append(f"| {codec} {name} | {' | '.join(found[out] for out in outs)} |")
+    lines += [
+        "",
+        *_prose("A folder that is not whole is refused, in one line that names the file, its frame and what to do:"),
+        "",
+        "| what | what is said |",
+        "|---|---|",
+        *(f"| {case} | … {b.what} … |" for case, b in sequences.BAD.items() if b.what),
+    ]
+    return lines
 
 
 def _all(verdicts: Mapping[Film, str], codec: str, name: str) -> bool:

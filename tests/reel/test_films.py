@@ -14,11 +14,15 @@ import pytest
 
 from pipeline import spec
 from pipeline.errors import SourceError
-from pipeline.reel import decode
+from pipeline.publish import layout
+from pipeline.publish.verify import verify
+from pipeline.reel import decode, sequence
 from pipeline.reel.deliver import deliver_format
 from pipeline.reel.formats import hash_planes
 from pipeline.reel.rates import STANDARD
-from tests.reel import judge, rich
+from pipeline.types import PixelFormat
+from tests.cluster.alone import restore
+from tests.reel import judge, rich, sequences
 from tests.reel.axes import AXES, FORMATS, FRAMES, RATES, Film, films, impossible, make
 from tests.reel.formats_page import EXACT, PAGE, REFUSED, Refused, page
 
@@ -118,7 +122,41 @@ def test_every_kind_of_film_and_the_table_of_them(tmp_path: Path) -> None:
             verdicts[film] = EXACT
     refused = {str(f): v for f, v in verdicts.items() if v != EXACT}
     assert all("cannot go into FFV1" in v and f.split()[1].startswith("ya16") for f, v in refused.items()), refused
-    held_against(PAGE, page(verdicts))
+    held_against(PAGE, page(verdicts, every_kind_of_images(tmp_path)))
+
+
+def every_kind_of_images(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Every format of every image codec as a source, delivered as all that holds it."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    sources = [(c, n, "") for c, names in sequences.FORMATS.items() for n in names]
+    sources += [("exr", n, k) for n in ("gbrpf32le", "gbrapf32le", "grayf32le") for k in ("float", "half")]
+    for number, (codec, name, kind) in enumerate(sources):
+        path = folder / f"images{number}" / "a"
+        made = sequences.make_exr(path, name, kind) if kind else sequences.make(path, codec, name)
+        fmt = sequence.probe(f"{made}/", "a", spec.Source()).format
+        verdicts = {out: image_verdict(fmt, out) for out in ("ffv1", *sequences.SUFFIX)}
+        outputs = [spec.Output(name=o, codec=o) for o in verdicts if verdicts[o] != "–"][:4]  # type: ignore[arg-type]
+        said = ", ".join(f"{{name: {o.name}, codec: {o.codec}}}" for o in outputs)
+        out = folder / f"images{number}" / "out"
+        restore(made, out, "chain=[]", f"deliver.outputs=[{said}]")
+        assert verify([str(out)]).ok
+        told = sequences.framemd5(made)
+        own = None if fmt.is_float else fmt.name
+        for output, file in layout.deliverables("a", outputs).items():
+            if verdicts[output] == EXACT:
+                path = out / "a" / file
+                held = sequences.regrouped(path, own) if path.is_dir() else judge.framemd5(path, pixel_format=own)
+                assert held.md5s == told.md5s, (codec, name, output)
+        found[codec, f"{name} (half)" if kind == "half" else name] = verdicts
+    return found
+
+
+def image_verdict(fmt: PixelFormat, codec: str) -> str:
+    try:
+        target = deliver_format(fmt, spec.Output(codec=codec))  # type: ignore[arg-type]
+    except SourceError:
+        return "–"
+    return EXACT if target.depth == fmt.depth else "16 bit"
 
 
 def held_against(path: Path, text: str) -> None:

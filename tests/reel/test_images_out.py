@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +104,16 @@ def test_what_a_dpx_header_says_is_carried_frame_by_frame(tmp_path: Path) -> Non
 
 def test_what_a_film_holds_beside_its_pictures_lies_beside_the_images(tmp_path: Path) -> None:
     film = tmp_path / "a.mkv"
-    make_film(film, pixel_format_name="gbrp10le", frames=7, audio="pcm_s16le")
+    make_film(film, pixel_format_name="gbrp10le", frames=7, audio="pcm_s16le", tags={"timecode": "01:00:00:00"})
     restore(film, tmp_path / "out", *COPY, outputs("dpx", "tiff"))
     published = tmp_path / "out" / "a"
     assert [f.name for f in sequences.files(published / "a.dpx")] == [f"{n:08d}.dpx" for n in range(7)]
     assert [f.name for f in sequences.files(published / "a.tiff.tif")] == [f"{n:08d}.tif" for n in range(7)]
     assert judge.stream_hash(published / "a.mka", "a") == judge.stream_hash(film, "a")
     assert judge.run(*_wide(published / "a.tiff.tif" / "%08d.tif"))[0] == judge.run(*_wide(film))[0]
+    last = (published / "a.dpx" / "00000006.dpx").read_bytes()
+    assert struct.unpack_from(">f", last, 1940) == (24.0,)
+    assert struct.unpack_from(">I", last, 1920) == (0x01000006,)
     said = json.loads((published / "provenance.json").read_text())
     assert any("a.mka holds what" in text for text in said["not_carried"])
     assert verify([str(tmp_path / "out")]).ok
@@ -143,7 +147,7 @@ def test_a_damaged_or_missing_image_is_named_with_its_frame(tmp_path: Path) -> N
     path.unlink()
     found = verify([str(tmp_path / "out")]).findings
     assert "missing" in {f.kind for f in found}
-    assert any("scan_0001006.dpx" in str(f.file) or "images are missing" in f.found for f in found)
+    assert any(f.frame == 4 and "1 image is missing after scan_0001004.dpx" in f.found for f in found)
     path.write_bytes(whole)
     (made / "scan_0001009.dpx").write_bytes(whole)
     assert {f.kind for f in verify([str(tmp_path / "out")]).findings} >= {"extra", "frames"}
@@ -210,3 +214,38 @@ def test_the_own_format_comes_first() -> None:
                 made = deliver_format(fmt, Output(codec=codec))  # type: ignore[arg-type]
                 assert (made.depth, made.model) == (fmt.depth, fmt.model)
     assert picture(pixel_format("gray"), 8, 8, 0)
+
+
+EXR = [(n, k) for n in ("gbrpf32le", "gbrapf32le", "grayf32le") for k in ("float", "half")]
+
+
+@pytest.mark.parametrize(("name", "kind"), EXR)
+def test_exr_keeps_every_bit_below_black_and_beyond_white(tmp_path: Path, name: str, kind: str) -> None:
+    folder = sequences.make_exr(tmp_path / "in" / "a", name, kind)
+    restore(folder, tmp_path / "out", *COPY, outputs("exr"))
+    published = tmp_path / "out" / "a"
+    told = sequences.framemd5(folder)
+    assert (published / "source.framemd5").read_text() == told.text
+    held = sequences.framemd5(published / "a.exr")
+    assert (published / "output.framemd5").read_text() == held.text
+    assert held.md5s == told.md5s
+    own = [[w for w in _raw(f, name) if w not in ("-pix_fmt", name)] for f in (folder, published / "a.exr")]
+    before, raw = (judge.run(*call)[0] for call in own)
+    assert raw == before
+    sample = "<f4" if kind == "float" else "<f2"
+    # On the way to an EXR with alpha the judge multiplies colours by it.
+    assert "gbrap" in name or raw == b"".join(
+        p.astype(sample).tobytes() for n in range(8) for p in sequences.light(name, n)
+    )
+    said = json.loads((published / "provenance.json").read_text())
+    assert said["source"]["colour"]["transfer_used"] == "linear"
+    assert any("floats are taken for light" in text for text in said["assumed"])
+    assert verify([str(tmp_path / "out")]).ok
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "prores", "h264", "dpx", "tiff", "png"])
+def test_what_holds_no_floats_is_refused_with_the_way_out(tmp_path: Path, codec: str) -> None:
+    folder = sequences.make_exr(tmp_path / "a", frames=2)
+    with pytest.raises(SourceError, match="exr") as told:
+        restore(folder, tmp_path / "out", *COPY, outputs(codec))
+    assert "gbrpf32le" in told.value.what

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from pipeline.errors import SourceError
 from pipeline.plan import make_plan, to_json
 from pipeline.plan.document import from_json
 from pipeline.publish.verify import verify
-from pipeline.reel import decode, index, probe
+from pipeline.reel import decode, exr, index, probe
 from pipeline.reel.formats import hash_planes
 from pipeline.spec import Source
 from pipeline.storage import sources, store
 from pipeline.types import FrameIndex, Reel
 from tests.cluster.alone import restore
 from tests.reel import judge, sequences
+from tests.reel.test_corrupt import mutated
 
 
 def opened(folder: Path | str, **say: object) -> tuple[Reel, FrameIndex]:
@@ -60,6 +62,58 @@ def test_a_folder_of_dpx_becomes_a_verified_master(tmp_path: Path) -> None:
     assert "notes.txt beside the images" in (published / "provenance.json").read_text()
 
 
+def test_what_an_image_holds_beside_its_picture_is_said(tmp_path: Path) -> None:
+    folder = sequences.make_exr(tmp_path / "exr", frames=2)
+    reel, _ = opened(folder)
+    assert reel.sequence is not None
+    assert reel.sequence.left_out == ()
+    for file in sequences.files(folder):
+        data = file.read_bytes()
+        at = data.index(b"channels\0chlist\0") + len(b"channels\0chlist\0")
+        size = int.from_bytes(data[at : at + 4], "little")
+        more = b"Z\0" + data[at + 4 + 2 : at + 4 + 2 + 16]  # a fourth channel in the list alone
+        listed = data[at + 4 : at + 4 + size - 1] + more + b"\0"
+        window = struct.pack("<4i", -8, 0, 63, 47)
+        cut_off = data[:at] + len(listed).to_bytes(4, "little") + listed + data[at + 4 + size :]
+        place = cut_off.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4
+        said = exr.passed_over(cut_off[:place] + window + cut_off[place + 16 :])
+        assert said == (
+            "The EXR channels Z are not carried",
+            "The EXR images hold pixels beyond their display window, which are not carried",
+        )
+    assert exr.passed_over(b"") == exr.passed_over(b"v/1\x01" + b"\xff" * 600)[1:] == ()
+
+    folder = sequences.make(tmp_path / "dpx", frames=2)
+    for file in sequences.files(folder):
+        sequences.put(file, 32, "I", 512)
+    reel, _ = opened(folder)
+    assert reel.sequence is not None
+    assert reel.sequence.left_out == ("The 512 bytes of user data in the DPX headers are not carried",)
+
+
+def test_interlaced_images_want_to_be_asked_for(tmp_path: Path) -> None:
+    folder = sequences.with_all_headers(sequences.make(tmp_path))
+    assert opened(folder)[0].field_order == "progressive"
+    for file in sequences.files(folder):
+        sequences.put(file, 1928, "B", 1)
+    with pytest.raises(SourceError, match="its header says interlaced"):
+        opened(folder)
+    assert opened(folder, interlaced="per_field")[0].interlaced
+
+
+def test_a_clock_that_stands_still_is_no_timecode(tmp_path: Path) -> None:
+    folder = sequences.with_all_headers(sequences.make(tmp_path))
+    for moves in (0, 1):
+        for n, file in enumerate(sequences.files(folder)):
+            sequences.put(file, 1920, "I", 0x10595810 + moves * n)
+        assert opened(folder)[0].timecode == ("10:59:58:10" if moves else None)
+    assert not any("do not run on" in text for text in opened(folder, rate=25)[0].colour.assumed)
+    sequences.put(folder / "scan_0001008.dpx", 1920, "I", 0x11000000)
+    assert any("do not run on" in text for text in opened(folder, rate=25)[0].colour.assumed)
+    sequences.put(folder / "scan_0001001.dpx", 1920, "I", 0x10596124)  # 61 seconds
+    assert opened(folder)[0].timecode is None
+
+
 def test_a_prefix_on_s3_is_a_reel_and_a_tile_reads_its_own_files(tmp_path: Path, s3_folder: str) -> None:
     folder = sequences.make(tmp_path / "in")
     for file in sequences.files(folder):
@@ -94,97 +148,16 @@ def test_what_says_the_rate(tmp_path: Path) -> None:
     assert opened(folder, rate="18")[0].rate == 18
 
 
-def resized(folder: Path) -> None:
-    made = sequences.make(folder.parent / "other", size=(80, 48))
-    (folder / "scan_0001005.dpx").write_bytes((made / "scan_0001005.dpx").read_bytes())
-
-
-def grown(folder: Path) -> None:
-    """Another size of picture in a codec that compresses: only decoding tells."""
-    made = sequences.make(folder.parent / "other", "png", "rgb24", size=(80, 48))
-    (folder / "scan_0001005.png").write_bytes((made / "scan_0001005.png").read_bytes())
-
-
-def cut(name: str, share: float) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        path = folder / name
-        data = path.read_bytes()
-        path.write_bytes(data[: int(len(data) * share)])
-
-    return make
-
-
-def huge(folder: Path) -> None:
-    for file in sequences.files(folder):
-        sequences.put(file, 772, "I", 1_000_000_000)
-
-
-def flipped(folder: Path) -> None:
-    path = folder / "scan_0001004.png"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    path.write_bytes(bytes(data))
-
-
-BAD: dict[str, tuple[str, Callable[[Path], None], str, str]] = {
-    "gap": ("dpx", lambda f: (f / "scan_0001004.dpx").unlink(), "scan_0001005.dpx", "1 images are missing after"),
-    "empty": ("dpx", lambda f: (f / "scan_0001003.dpx").write_bytes(b""), "scan_0001003.dpx", "empty (0 bytes)"),
-    "other size": ("dpx", resized, "scan_0001005.dpx", "width was 64, is 80"),
-    "other size, found by its pixels": ("png", grown, "scan_0001005.png", "the image is 80x48, the first one 64x48"),
-    "other header": (
-        "dpx",
-        lambda f: sequences.put(f / "scan_0001006.dpx", 780 + 21, "B", 1),
-        "scan_0001006.dpx",
-        "transfer was 4, is 1",
-    ),
-    "cut short": ("dpx", cut("scan_0001006.dpx", 0.9), "scan_0001006.dpx", "cut short"),
-    "cut png": ("png", cut("scan_0001006.png", 0.9), "scan_0001006.png", ""),
-    "cut tiff": ("tiff", cut("scan_0001006.tif", 0.6), "scan_0001006.tif", ""),
-    "flipped png": ("png", flipped, "scan_0001004.png", "CRC"),
-    "text": (
-        "dpx",
-        lambda f: [p.write_text("this is a text " * 600) for p in sequences.files(f)],
-        "scan_0001001.dpx",
-        "this is no DPX file: it begins with 74 68 69 73",
-    ),
-    "a text among pictures": (
-        "dpx",
-        lambda f: (f / "scan_0001006.dpx").write_text("text " * 3000),
-        "scan_0001006.dpx",
-        "this is no DPX file",
-    ),
-    "a header of 10^9 px": ("dpx", huge, "scan_0001001.dpx", "no picture can be decoded"),
-    "twice": (
-        "dpx",
-        lambda f: (f / "scan_1003.dpx").write_bytes((f / "scan_0001003.dpx").read_bytes()),
-        "scan_1003.dpx",
-        "the number 1003 is there twice",
-    ),
-    "two films": (
-        "dpx",
-        lambda f: (f / "scan_0001003.dpx").rename(f / "take_0001003.dpx"),
-        "take_0001003.dpx",
-        "another sequence than",
-    ),
-    "digits": (
-        "dpx",
-        lambda f: (f / "scan_0001008.dpx").rename(f / "scan_01008.dpx"),
-        "scan_0001001.dpx",
-        "written with 7 digits",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", sequences.BAD)
 def test_a_folder_that_is_not_whole_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
-    codec, spoil, name, what = BAD[case]
-    folder = sequences.make(tmp_path / "in", codec, "gbrp10be" if codec == "dpx" else "rgb24")
-    spoil(folder)
+    bad = sequences.BAD[case]
+    folder = sequences.make(tmp_path / "in", bad.codec, "gbrp10be" if bad.codec == "dpx" else "rgb24")
+    bad.spoil(folder)
     with pytest.raises(SourceError) as told:
         read(folder)
     line = str(told.value)
-    assert line.startswith(f"{folder}/{name}{'' if case == 'two films' else ' frame'}"), line
-    assert what in line
+    assert line.startswith(f"{folder}/{bad.file}{'' if case == 'two films' else ' frame'}"), line
+    assert bad.what in line
     assert "\n" not in line
     assert told.value.todo
 
@@ -219,3 +192,30 @@ def test_damaged_images_are_flagged_where_the_spec_goes_on(tmp_path: Path) -> No
     run = decode.decode(reel, about, 0, 8, threads=1, damage=found)  # type: ignore[arg-type]
     assert set(found) == {3}
     assert [hash_planes(run.frame(n), run.format) for n in range(8)] == told.md5s
+
+
+MUTATED = {"dpx": "gbrp10be", "tiff": "rgb48le", "png": "rgb24", "exr": "gbrpf32le"}
+
+
+@pytest.mark.parametrize("codec", MUTATED)
+@pytest.mark.parametrize("count", [40, pytest.param(400, marks=[pytest.mark.fuzz, pytest.mark.slow])])
+def test_mutated_images_are_refused_or_read_in_bounds(tmp_path: Path, codec: str, count: int) -> None:
+    """An error of ours, or a picture of a size that was bounded before: never a crash, a hang or memory without end."""
+    folder = (
+        sequences.make_exr(tmp_path, frames=2) if codec == "exr" else sequences.make(tmp_path, codec, MUTATED[codec])
+    )
+    path = sequences.files(folder)[1]
+    whole = path.read_bytes()
+    draw = random.Random(f"{codec} 1895")
+    said: list[str] = []
+    for _ in range(count):
+        path.write_bytes(mutated(whole, draw))
+        try:
+            reel, about = opened(folder)
+            run = decode.decode(reel, about, 0, 2, threads=1)
+        except SourceError as error:
+            said.append(str(error))
+        else:
+            assert run.planes[0].shape[:3] == (2, 48, 64)
+    assert said
+    assert all(line.startswith(str(folder)) and "\n" not in line for line in said)
