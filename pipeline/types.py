@@ -224,14 +224,15 @@ class FrameIndex:
     key: NDArray[np.bool_]
     """(N,) decoding may start here."""
     position: NDArray[np.int64]
-    """(N,) byte offset of the frame's packet in the source; -1 where the container does not say."""
+    """(N,) byte offset of the frame's packet in the source; -1 where the container does not say. By cues: of its
+    cluster."""
     size: NDArray[np.int64]
-    """(N,) bytes of the packet."""
+    """(N,) bytes of the packet. By cues: to the next one's place, with the sound between them."""
     time_base: Fraction
     rate: Fraction
     constant: bool
     """Every pts is the tick of ``start + n / rate`` to within one tick."""
-    found_by: Literal["table", "demux"]
+    found_by: Literal["table", "cues", "demux"]
 
     def __len__(self) -> int:
         return len(self.pts)

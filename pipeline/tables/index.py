@@ -60,7 +60,7 @@ def _about(said: bytes, where: str | None) -> dict[str, Any]:
             "constant": about["constant"],
             "found_by": about["found_by"],
         }
-        if not isinstance(found["constant"], bool) or found["found_by"] not in ("table", "demux"):
+        if not isinstance(found["constant"], bool) or found["found_by"] not in ("table", "cues", "demux"):
             raise ValueError("constant or found_by")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(
