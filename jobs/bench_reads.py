@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.bench_film import write_film
+from jobs.bench_film import write_film_with_sound
 from jobs.bench_report import Figure, Part
 from jobs.bench_run import restore, told
 from pipeline import spec
@@ -101,10 +101,10 @@ def _served(path: Path) -> Iterator[_Server]:
                 os.environ[name] = value
 
 
-def reads(folder: Path, *, frames: int = 192, width: int = 640, height: int = 480) -> Part:
+def reads(folder: Path, *, frames: int = 96, width: int = 640, height: int = 480) -> Part:
     """Bytes fetched for each byte of the source: to plan it, and to restore it."""
     with told(f"make a film of {frames} frames"):
-        film = write_film(folder / "reads.mkv", frames=frames, width=width, height=height)
+        film = write_film_with_sound(folder / "reads.mkv", frames=frames, width=width, height=height)
     figures = []
     with _served(film) as server:
 
@@ -124,7 +124,7 @@ def reads(folder: Path, *, frames: int = 192, width: int = 640, height: int = 48
     return Part(
         name="reads",
         title="Bytes read of a remote master",
-        how=f"A film of {frames} frames of {width}×{height} px (RGB of 10 bit, FFV1 in Matroska, "
+        how=f"A film of {frames} frames of {width}×{height} px (RGB of 10 bit, FFV1 in Matroska with PCM sound, "
         f"{film.stat().st_size / 2**20:.0f} MiB) behind a web server that counts, through the same reader as an object "
         "store: bytes sent for each byte of the film. Planning reads head, cue table and two pictures in blocks of "
         "4 MiB, which of a longer film is a smaller share.",

@@ -156,7 +156,7 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     """The tile's frames with overlap and halo, its cuts, and the source's hashes."""
     began = time.perf_counter()
     reel = work.plan.reel
-    local = _staged(work)
+    local = staged(work)
     check_unchanged(reel)
     damage: dict[int, Finding] | None = {} if work.spec.source.damaged == "flag" else None
     frames = decode(
@@ -172,7 +172,8 @@ def decode_tile(work: ReelWork, index: FrameIndex, tile: Tile, tile_id: str) -> 
     return Decoded(tile, tile_id, frames, found, md5, times, frozenset(damage or ()), seconds)
 
 
-def _staged(work: ReelWork) -> Path | None:
+def staged(work: ReelWork) -> Path | None:
+    """This node's copy of the source, made where it is not there yet; None where it is read where it lies."""
     if not work.stage:
         return None
     try:

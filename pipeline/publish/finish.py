@@ -43,6 +43,7 @@ def finish(
     threads: int = 1,
     overwrite: bool = False,
     bag: bool = False,
+    local: Path | None = None,
     nets: Mapping[str, NetInfo] | None = None,
     code_sha256: Sha256 | None = None,
     notify: Step | None = None,
@@ -51,7 +52,7 @@ def finish(
 
     scratch: a local folder; it holds at most one deliverable, two segments and the reports at a time. threads: small
     files that are fetched at once, beyond a few. overwrite: replace another plan's publication. bag: also make a
-    bag of it. nets: pass name →
+    bag of it. local: a copy of the source on this machine. nets: pass name →
     weights, for their licences. code_sha256: over reelmend's source files. notify: told of progress.
 
     Returns what ``report/reel.json`` says, with ``folder`` (URI) and ``already`` (a publication by this plan was there
@@ -66,7 +67,16 @@ def finish(
         with tempfile.TemporaryDirectory(prefix="publish-", dir=scratch, ignore_cleanup_errors=True) as folder:
             publication.check()
             _publish(
-                plan, index, out, publication, Path(folder), max(threads, _ROWS_AT_ONCE), nets or {}, code_sha256, tell
+                plan,
+                index,
+                out,
+                publication,
+                Path(folder),
+                max(threads, _ROWS_AT_ONCE),
+                nets or {},
+                code_sha256,
+                local,
+                tell,
             )
         already = False
     except WholeAlready:
@@ -109,6 +119,7 @@ def _publish(
     at_once: int,
     nets: Mapping[str, NetInfo],
     code_sha256: Sha256 | None,
+    local: Path | None,
     tell: Step,
 ) -> None:
     outputs = Deliver.model_validate(plan.spec["deliver"]).written
@@ -116,8 +127,8 @@ def _publish(
     ledger = Ledger(layout.work_dir(out, plan.reel.name))
     records = recorded.read(plan, ledger)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
-    path, held = _assemble(plan, index, ledger, records, outputs[0], folder, tell)
-    laid = lay_beside(plan.reel, index, plan.first, plan.last, held.lacking, folder, plan.reel.base_name)
+    path, held = _assemble(plan, index, ledger, records, outputs[0], folder, local, tell)
+    laid = lay_beside(plan.reel, index, plan.first, plan.last, held.lacking, folder, plan.reel.base_name, local=local)
     reports.write_hashes(plan, index, joined, outputs[0], path, folder)
     more = reports.write_streams(held, laid, folder / layout.SOURCE_STREAMS, folder / layout.OUTPUT_STREAMS)
 
@@ -140,7 +151,7 @@ def _publish(
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
         if n > 0:
-            path, held = _assemble(plan, index, ledger, records, output, folder, tell)
+            path, held = _assemble(plan, index, ledger, records, output, folder, local, tell)
         tell(f"upload {files[output.name]}", 0, 1)
         digest = publication.put(files[output.name], path)
         if n > 0 and output != RESIDUAL:
@@ -165,6 +176,7 @@ def _assemble(
     records: Sequence[TileRecord],
     output: Output,
     folder: Path,
+    local: Path | None,
     tell: Step,
 ) -> tuple[Path, Assembled]:
     """One deliverable, put together on scratch and checked."""
@@ -175,7 +187,7 @@ def _assemble(
     source = _segments(ledger, segments, folder, files[output.name], tell)
     reel = residual.reel_of(plan.reel) if output == RESIDUAL else plan.reel
     try:
-        return path, assemble(reel, index, plan.first, plan.last, output, source, path)
+        return path, assemble(reel, index, plan.first, plan.last, output, source, path, local=local)
     finally:
         source.close()
 
