@@ -22,14 +22,14 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CHUNK = 1 << 20
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    """One file, with ranges; counts what it gives."""
+class Server(http.server.ThreadingHTTPServer):
+    """One file, with ranges. Counts the bytes that it gives, the requests, and those for the whole file."""
 
     daemon_threads = True
 
     def __init__(self, path: Path):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.path, self.sent, self.requests = path, 0, 0
+        self.path, self.sent, self.requests, self.wholes = path, 0, 0, 0
         self.lock = threading.Lock()
 
     @property
@@ -41,7 +41,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: _Server
+    server: Server
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: Any) -> None:
@@ -67,11 +67,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{last}/{about.st_size}")
         self.end_headers()
         if body:
-            self._send(first, last + 1)
+            self._send(first, last + 1, whole=not said)
 
-    def _send(self, first: int, last: int) -> None:
+    def _send(self, first: int, last: int, *, whole: bool) -> None:
         with self.server.lock:
             self.server.requests += 1
+            self.server.wholes += whole
         with self.server.path.open("rb") as file:
             file.seek(first)
             while first < last:
@@ -83,11 +84,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _served(path: Path) -> Iterator[_Server]:
+def served(path: Path) -> Iterator[Server]:
+    """A web server on the loopback that gives this file, and counts."""
     # A proxy that stands in the environment is not for this machine.
     before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
     os.environ.update(dict.fromkeys(before, "127.0.0.1"))
-    server = _Server(path)
+    server = Server(path)
     threading.Thread(target=server.serve_forever, daemon=True, name="bench-server").start()
     try:
         yield server
@@ -106,7 +108,7 @@ def reads(folder: Path, *, frames: int = 96, width: int = 640, height: int = 480
     with told(f"make a film of {frames} frames"):
         film = write_film_with_sound(folder / "reads.mkv", frames=frames, width=width, height=height)
     figures = []
-    with _served(film) as server:
+    with served(film) as server:
 
         def fetched(what: str, do: Callable[[], object]) -> None:
             server.sent = server.requests = 0

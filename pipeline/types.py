@@ -454,7 +454,7 @@ class Segment:
     sha256: Sha256
     bytes: int
     md5s: tuple[Md5, ...] = ()
-    """Of every frame as it decodes; empty where an earlier version wrote the record."""
+    """Of every frame as it decodes, of a further deliverable than the first."""
 
 
 @dataclass(frozen=True, slots=True)

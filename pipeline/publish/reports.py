@@ -195,7 +195,7 @@ def write_own_hashes(
     base, names = plan.reel.base_name, []
     segments = [s for r in records for s in r.segments if s.deliverable == output.name]
     md5s = [md5 for s in segments for md5 in s.md5s]
-    if len(md5s) == plan.last - plan.first:  # not so in records of an earlier version
+    if len(md5s) == plan.last - plan.first:  # not so where an earlier version wrote records
         tick, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
         made = _hashes(str(deliverable), index, (tick, pts.tolist()), md5s, stream=None)
         names.append(layout.hashes_of(base, output.name, "framemd5"))

@@ -107,7 +107,7 @@ def assemble(
             matroska.edit_tracks(path, mux.edits)
         found = check(path, mux.traces)
         left_out = [one.sentence for one in without] + tags.lost(path, reel, mux.place)
-        left_out += hdr.left_out(reel, output)
+        left_out += hdr.left_out(reel, output) + tags.fields_lost(path, reel)
         left_out += [
             f"Packets of stream {place} go back in time and were set behind the ones before them: {count}"
             for place, count in mux.moved.items()
