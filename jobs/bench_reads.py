@@ -129,7 +129,7 @@ def reads(folder: Path, *, frames: int = 96, width: int = 640, height: int = 480
         how=f"A film of {frames} frames of {width}×{height} px (RGB of 10 bit, FFV1 in Matroska with PCM sound, "
         f"{film.stat().st_size / 2**20:.0f} MiB) behind a web server that counts, through the same reader as an object "
         "store: bytes sent for each byte of the film. Planning reads head, cue table and two pictures in blocks of "
-        "4 MiB, which of a longer film is a smaller share. Of an excerpt, sound is looked for up to 10 s beyond its end, which "
-        "here is the film's.",
+        "4 MiB, which of a longer film is a smaller share. Of an excerpt, sound is looked for up to 10 s beyond its "
+        "end, which here is the film's.",
         figures=figures,
     )
