@@ -15,14 +15,17 @@ from jobs.bench_memory import memory
 from jobs.bench_net import actors, net_part
 from jobs.bench_orchestration import orchestration
 from jobs.bench_planning import planning
+from jobs.bench_reads import reads
 from jobs.bench_report import Measured, Part, document, machine, section, table
-from jobs.bench_start import first_tile, restorer_idle
+from jobs.bench_start import first_tile, restorer_idle, task_cores
 from pipeline.errors import CallError
 
 PARTS: Mapping[str, Callable[[Path], Part]] = {
     "planning": planning,
     "first-tile": first_tile,
     "restorer-idle": restorer_idle,
+    "task-cores": task_cores,
+    "reads": reads,
     "memory": memory,
     "orchestration": orchestration,
     "actors": actors,

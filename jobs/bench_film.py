@@ -49,6 +49,18 @@ def write_film(path: Path, *, frames: int, width: int, height: int) -> Path:
     return path
 
 
+def write_film_with_sound(path: Path, *, frames: int, width: int, height: int) -> Path:
+    """As ``write_film``, with a track of PCM sound; all frames are in memory at once."""
+    with resources.as_file(resources.files("jobs") / "assets" / "seeding.jpg") as photo:
+        still = to_clip(read_picture(photo)[None])
+    legs = list(_frames(still, frames, width, height))
+    planes = tuple(np.concatenate(parts) for parts in zip(*(leg.planes for leg in legs), strict=True))
+    whole = Frames(planes, pixel_format(_PIXELS), 0, np.arange(frames, dtype=np.int64))
+    noise = np.random.default_rng(_SEED).integers(-3000, 3000, round(48_000 * frames / _RATE)).astype(np.int16)
+    write_sample(path, whole, rate=_RATE, sound=noise, sound_rate=48_000)
+    return path
+
+
 def _frames(still: Clip, count: int, width: int, height: int) -> Iterator[Frames]:
     """There and back again, the same frames each time."""
     legs = [_leg(still, way, min(_LEG, count), width, height) for way in (0, 1) if way * _LEG < count]

@@ -86,11 +86,12 @@ def told(what: str) -> Iterator[None]:
     print(f"bench: {what}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
-def restore(source: Path, out: Path, *words: str, every_s: float = 0.05) -> Run:
+def restore(source: Path | str, out: Path, *words: str, every_s: float = 0.05) -> Run:
     """Restore one film into a new folder and keep its ledger. Raises ReelmendError where it does not end well."""
     command = [sys.executable, "-m", "jobs.cli", "restore", str(source), "--out", str(out), "--set", "keep_work=true"]
     lines: list[tuple[float, str]] = []
-    with told(f"restore {source.name} {' '.join(words)}".strip()):
+    name = Path(source)
+    with told(f"restore {name.name} {' '.join(words)}".strip()):
         began = time.time()
         process = subprocess.Popen([*command, *words], stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
         watch = Watch(process.pid, every_s).start()
@@ -111,7 +112,7 @@ def restore(source: Path, out: Path, *words: str, every_s: float = 0.05) -> Run:
     if status:
         said = " / ".join(text for _, text in lines[-3:])
         raise ReelmendError(f"a run to be measured ended with status {status}: {said}", where=str(source))
-    ledger = Ledger(layout.work_dir(str(out), source.stem))
+    ledger = Ledger(layout.work_dir(str(out), name.stem))
     records = sorted(ledger.read(sorted(ledger.done())), key=lambda r: r.number)
     return Run(began, ended, lines, watch, records)
 

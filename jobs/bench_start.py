@@ -72,3 +72,36 @@ def restorer_idle(folder: Path, *, frames: int = 480, width: int = 320, height: 
             Figure("tiles", str(len(run.records))),
         ],
     )
+
+
+def task_cores(
+    folder: Path, *, frames: int = 240, width: int = 640, height: int = 480, cores: tuple[int, ...] = (1, 2)
+) -> Part:
+    """How long one quick restorer waits as decoding and encoding get more cores."""
+    with told(f"make a film of {frames} frames"):
+        film = write_film(folder / "cores.mkv", frames=frames, width=width, height=height)
+    said = ("chain=[]", "cluster.restorers=1", "cluster.task_cpus=1", "cluster.use_gpu=never")
+    figures = []
+    for count in cores:
+        words = [w for s in (*said, f"cluster.local_cpus={count}") for w in ("--set", s)]
+        run = restore(film, folder / f"cores-{count}", *words)
+        # From the first tile's start to the last one's end; each end is seen half a look late or early.
+        spans = [s.working for s in run.watch.of("restorer") if s.working]
+        seconds = max(b for _, b in spans) - min(a for a, _ in spans) + run.watch.every_s
+        figures += [
+            Figure(f"{_cores(count)}: frames a second", f"{frames / seconds:.1f}"),
+            Figure(f"{_cores(count)}: the restorer's time without computing", f"{run.idle_share:.1%}"),
+        ]
+    return Part(
+        name="task-cores",
+        title="Cores for decoding and encoding",
+        how=f"`reelmend restore` of {frames} frames of {width}×{height} px (RGB of 10 bit) with an empty chain and one "
+        "restorer, which then only takes figures and is quicker than FFV1, as a GPU is. Decode and encode tasks take "
+        "one core each, and Ray gives them as many as are named; restorer and driver take none of these. What the "
+        "restorer waits for is decoding and encoding alone.",
+        figures=figures,
+    )
+
+
+def _cores(count: int) -> str:
+    return f"{count} task core{'s' if count > 1 else ''}"

@@ -255,6 +255,9 @@ class Cluster(Model):
     """``never`` keeps a job on CPUs though the cluster has GPUs."""
     task_cpus: float = Field(default=0.5, gt=0.0, le=64.0)
     """CPUs that one decode or encode task takes; its FFmpeg threads are this, rounded up."""
+    local_cpus: int | None = Field(default=None, ge=1, le=4096)
+    """CPUs of a Ray that the run starts itself (``--address local``); null: all of this machine. Fewer leave the others
+    to other programs."""
     in_flight_gib: float | None = Field(default=None, gt=0.0)
     """GiB of pictures under way in the cluster at once; null: 40 % of its object stores."""
     tries: int = Field(default=2, ge=1, le=10)

@@ -263,14 +263,15 @@ class FrameIndex:
     key: NDArray[np.bool_]
     """(N,) decoding may start here."""
     position: NDArray[np.int64]
-    """(N,) byte offset of the frame's packet in the source; -1 where the container does not say."""
+    """(N,) byte offset of the frame's packet in the source; -1 where the container does not say. By cues: of its
+    cluster."""
     size: NDArray[np.int64]
-    """(N,) bytes of the packet."""
+    """(N,) bytes of the packet. By cues: to the next one's place, with the sound between them."""
     time_base: Fraction
     rate: Fraction
     constant: bool
     """Every pts is the tick of ``start + n / rate`` to within one tick."""
-    found_by: Literal["table", "demux", "listing"]
+    found_by: Literal["table", "cues", "demux", "listing"]
     version: NDArray[np.int64] | None = None
     """Of a folder of images: (N,) 63 bits of a hash of each file's name, size and ETag or mtime; else None."""
 
@@ -621,7 +622,7 @@ class Segment:
     sha256: Sha256
     bytes: int
     md5s: tuple[Md5, ...] = ()
-    """Of every frame as it decodes; empty where an earlier version wrote the record."""
+    """Of every frame as it decodes, of a further deliverable than the first."""
 
 
 @dataclass(frozen=True, slots=True)

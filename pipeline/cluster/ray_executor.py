@@ -151,7 +151,7 @@ class RayExecutor:
     def publish(self, reel: int) -> Ticket:
         held = self._held[reel]
         return self._hand_out(
-            "publish", reel, (self._publish.remote(held.plan, held.index, self._job_ref, self._code),)
+            "publish", reel, (self._publish.remote(held.work, held.plan, held.index, self._job_ref, self._code),)
         )
 
     def quarantine(self, reel: int, error: BaseException, tile: int | None, tries: int) -> Ticket:

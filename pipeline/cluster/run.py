@@ -47,7 +47,7 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
     except StorageError as error:
         raise CallError(error.what, where=error.where, todo=error.todo) from None
     # Inside: Ray, too, takes SIGTERM for itself when it connects.
-    with connected(address), _signals() as stop:
+    with connected(address, cpus=job.spec.cluster.local_cpus), _signals() as stop:
         executor = RayExecutor(job)
         listener(RunStarted(len(job.sources), executor.room.restorers, executor.room.device))
         try:

@@ -37,11 +37,12 @@ _SHUTDOWN_S = 1.5
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, *, cpus: int | None = None) -> Iterator[None]:
     """A connection to Ray for the length of a run.
 
     address: ``local`` starts a Ray of its own on this machine; ``auto`` finds the one that runs on it; else
-    ``host:port`` or ``ray://host:port``. A connection that exists already is used and left alone. Raises CallError.
+    ``host:port`` or ``ray://host:port``. cpus: of one that is started here; None: all of the machine. A connection that
+    exists already is used and left alone. Raises CallError.
     """
     if ray.is_initialized():
         yield
@@ -54,6 +55,7 @@ def connected(address: str) -> Iterator[None]:
                 # Said outright: without an address Ray joins a cluster that happens to run on this machine.
                 address=address,
                 include_dashboard=False if local else None,
+                num_cpus=cpus if local else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,

@@ -266,7 +266,9 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
             encoded_s += time.perf_counter() - at
             hashes = hashes or found  # of the first deliverable
             name, sha256, size = ledger.put(path, f"{stem}-{output.name}")
-            segments.append(Segment(output.name, name, sha256, size, tuple(found)))
+            # The first one's stand in the rows, and a residual's nobody asks for.
+            own = tuple(found) if segments and output != RESIDUAL else ()
+            segments.append(Segment(output.name, name, sha256, size, own))
             path.unlink()
         rows = folder / "rows.parquet"
         tables.write_rows(rows, _rows(plan, restored, hashes), restored.edges)

@@ -110,9 +110,11 @@ def sweep(spec: Spec) -> None:
     steps.sweep(spec)
 
 
-def publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:
+def publish(work: ReelWork, plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any]:
     """See ``finish``."""
     same_code(code)
+    # Sound and all else is read once for each deliverable: from the copy, where this reel has copies.
+    local = steps.staged(plan.reel, work.spec, stage=work.stage, run=work.run) if plan.reel.others else None
     with steps.scratch(job.spec) as folder:
         return finish(
             plan,
@@ -122,6 +124,7 @@ def publish(plan: Plan, index: FrameIndex, job: Job, code: str) -> dict[str, Any
             threads=steps.threads(job.spec),
             overwrite=job.overwrite,
             bag=job.bag,
+            local=local,
             nets=job.nets,
             code_sha256=code,
         )

@@ -33,6 +33,8 @@ _ENCODE_PX_S: Mapping[str, float] = {
     "exr": 10e6,
 }
 _OTHER_PX_S = 30e6
+_IMAGES = frozenset(("dpx", "tiff", "exr", "png"))
+"""Codecs of deliverables that are a file a frame: none of these is ever large."""
 _FFV1_SHARE = 0.6
 """Bytes of an FFV1 frame as a share of its planes': scans with grain reach this."""
 _LOSSY_SHARE = {"ffv1": _FFV1_SHARE, "prores": 0.15, "dnxhr": 0.15, "h264": 0.03, "hevc": 0.03, "av1": 0.03}
@@ -62,12 +64,17 @@ class Estimate:
 
 
 def deliverable_bytes(plan: Plan) -> dict[str, int]:
-    """Deliverable → bytes that its file will have, as far as that can be told before. Of FFV1 from FFV1 the source's
-    own share is the guide; noise that no coder makes smaller may come to a half more, so it is a guess, not a bound."""
+    """Deliverable → bytes that its file will have, as far as that can be told before; images are many files.
+
+    Of FFV1 from FFV1 the source's own share is the guide; noise that no coder makes smaller may come to a half more, so
+    it is a guess, not a bound.
+    """
     reel, frames = plan.reel, plan.last - plan.first
     planes = frames * reel.format.frame_bytes(reel.width, reel.height)
     found = {}
     for output in Deliver.model_validate(plan.spec["deliver"]).written:
+        if output.codec in _IMAGES:
+            continue
         share = _LOSSY_SHARE.get(output.codec, 1.0)
         if output.codec == reel.codec == "ffv1":
             share = min(1.0, reel.bytes * frames / plan.total / max(1, planes))
@@ -82,6 +89,8 @@ def check_size(plan: Plan, *, object_bytes: int | None, scratch_bytes: int, wher
     with the scratch folder. Raises TooLargeError.
     """
     sizes = deliverable_bytes(plan)
+    if not sizes:
+        return
     name = max(sizes, key=lambda n: sizes[n])
     longest = max(t.last - t.first for t in plan.tiles)
     segment = sizes[name] * longest // max(1, plan.last - plan.first)

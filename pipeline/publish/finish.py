@@ -43,6 +43,7 @@ def finish(
     threads: int = 1,
     overwrite: bool = False,
     bag: bool = False,
+    local: Path | None = None,
     nets: Mapping[str, NetInfo] | None = None,
     code_sha256: Sha256 | None = None,
     notify: Step | None = None,
@@ -51,8 +52,8 @@ def finish(
 
     scratch: a local folder; it holds at most one film, two segments, the images of one and the reports at a time.
     threads: small files that are fetched at once, beyond a few. overwrite: replace another plan's publication. bag:
-    also make a bag of it. nets: pass name → weights, for their licences. code_sha256: over reelmend's source files.
-    notify: told of progress.
+    also make a bag of it. local: a copy of the source on this machine. nets: pass name → weights, for their licences.
+    code_sha256: over reelmend's source files. notify: told of progress.
 
     Returns what ``report/reel.json`` says, with ``folder`` (URI) and ``already`` (a publication by this plan was there
     whole). Calling it again after any interruption goes on to the same end.
@@ -66,7 +67,16 @@ def finish(
         with tempfile.TemporaryDirectory(prefix="publish-", dir=scratch, ignore_cleanup_errors=True) as folder:
             publication.check()
             _publish(
-                plan, index, out, publication, Path(folder), max(threads, _ROWS_AT_ONCE), nets or {}, code_sha256, tell
+                plan,
+                index,
+                out,
+                publication,
+                Path(folder),
+                max(threads, _ROWS_AT_ONCE),
+                nets or {},
+                code_sha256,
+                local,
+                tell,
             )
         already = False
     except WholeAlready:
@@ -109,6 +119,7 @@ def _publish(
     at_once: int,
     nets: Mapping[str, NetInfo],
     code_sha256: Sha256 | None,
+    local: Path | None,
     tell: Step,
 ) -> None:
     outputs = Deliver.model_validate(plan.spec["deliver"]).written
@@ -116,11 +127,11 @@ def _publish(
     ledger = Ledger(layout.work_dir(out, plan.reel.name))
     records = recorded.read(plan, ledger)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
-    first = ready(plan, index, ledger, records, outputs[0], folder, tell)
+    first = ready(plan, index, ledger, records, outputs[0], folder, tell, local=local)
     # Images hold nothing but pictures: then all else stands in a film of its own.
-    rest = others(plan, index, folder) if outputs[0].codec in IMAGES else None
+    rest = others(plan, index, folder, local=local) if outputs[0].codec in IMAGES else None
     held = _with_pictures(plan, first, rest)
-    laid = lay_beside(plan.reel, index, plan.first, plan.last, held.lacking, folder, plan.reel.base_name)
+    laid = lay_beside(plan.reel, index, plan.first, plan.last, held.lacking, folder, plan.reel.base_name, local=local)
     reports.write_hashes(plan, index, joined, outputs[0], first.path, folder)
     more = reports.write_streams(held, laid, folder / layout.SOURCE_STREAMS, folder / layout.OUTPUT_STREAMS)
 
@@ -142,7 +153,7 @@ def _publish(
         publication.put(name, folder / name)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
-        one = ready(plan, index, ledger, records, output, folder, tell) if n > 0 else first
+        one = ready(plan, index, ledger, records, output, folder, tell, local=local) if n > 0 else first
         own = []
         if n > 0 and output != RESIDUAL:
             own = reports.write_own_hashes(plan, index, records, output, one.path, one.held, folder)

@@ -88,8 +88,11 @@ def ready(
     output: Output,
     folder: Path,
     tell: Step,
+    *,
+    local: Path | None = None,
 ) -> Ready:
-    """One deliverable, ready to be put. ``folder``: local scratch. Raises as ``assemble`` does."""
+    """One deliverable, ready to be put. ``folder``: local scratch. ``local``: a copy of the source on this machine.
+    Raises as ``assemble`` does."""
     name = layout.deliverables(plan.reel.base_name, Deliver.model_validate(plan.spec["deliver"]).written)[output.name]
     segments = [next(s for s in r.segments if s.deliverable == output.name) for r in records]
     _want_room(folder, segments, whole=output.codec not in IMAGES)
@@ -99,15 +102,15 @@ def ready(
     source = segments_of(ledger, segments, folder, name, tell)
     reel = residual.reel_of(plan.reel) if output == RESIDUAL else plan.reel
     try:
-        return Ready(name, assemble(reel, index, plan.first, plan.last, output, source, path), path)
+        return Ready(name, assemble(reel, index, plan.first, plan.last, output, source, path, local=local), path)
     finally:
         source.close()
 
 
-def others(plan: Plan, index: FrameIndex, folder: Path) -> Ready | None:
+def others(plan: Plan, index: FrameIndex, folder: Path, *, local: Path | None = None) -> Ready | None:
     """What a film holds beside its pictures, as a file of its own; None where there is nothing that Matroska takes."""
     path = folder / layout.others("others")
-    held = assemble_others(plan.reel, index, plan.first, plan.last, path)
+    held = assemble_others(plan.reel, index, plan.first, plan.last, path, local=local)
     return Ready(layout.others(plan.reel.base_name), held, path) if held else None
 
 

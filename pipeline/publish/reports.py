@@ -231,7 +231,7 @@ def write_own_hashes(
     base, names = plan.reel.base_name, []
     segments = [s for r in records for s in r.segments if s.deliverable == output.name]
     md5s = [md5 for s in segments for md5 in s.md5s]
-    if len(md5s) == plan.last - plan.first:  # not so in records of an earlier version
+    if len(md5s) == plan.last - plan.first:  # not so where an earlier version wrote records
         made = _hashes_of_output(plan, index, output, deliverable, md5s)
         names.append(layout.hashes_of(base, output.name, "framemd5"))
         (folder / names[-1]).write_text(framemd5.framemd5_text(made), encoding="ascii")

@@ -140,7 +140,7 @@ def _assembled(
     found = check(path, mux.traces)
     left_out = [one.sentence for one in without] + tags.lost(path, reel, mux.place, picture=joined is not None)
     if joined is not None:
-        left_out += hdr.left_out(reel, output)
+        left_out += hdr.left_out(reel, output) + tags.fields_lost(path, reel)
     if reel.sequence is not None:
         left_out += reel.sequence.not_carried
     left_out += [

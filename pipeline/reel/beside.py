@@ -45,9 +45,18 @@ class Beside:
 
 
 def lay_beside(
-    reel: Reel, index: FrameIndex, first: int, last: int, streams: Sequence[int], folder: Path, base: str
+    reel: Reel,
+    index: FrameIndex,
+    first: int,
+    last: int,
+    streams: Sequence[int],
+    folder: Path,
+    base: str,
+    *,
+    local: Path | None = None,
 ) -> tuple[Beside, ...]:
-    """Write these streams of the source below ``folder``, in files whose names begin with ``base``.
+    """Write these streams of the source below ``folder``, in files whose names begin with ``base``. ``local`` is a copy
+    of the source on this machine.
 
     Of an excerpt, what sounds or begins within the frames ``[first, last)``. Every file is read again and its packets
     are compared. Raises SourceError where the source cannot be read, ScratchFullError where the disk is full.
@@ -59,22 +68,22 @@ def lay_beside(
             continue
         stem = f"{base}.{said.index:02d}-{said.kind}"
         if said.kind == "attachment":
-            made.append(_attachment(reel, said, folder, stem))
+            made.append(_attachment(reel, local, said, folder, stem))
             continue
         one = carry.Carried(said.index, said)
         for container, suffix in _CONTAINERS if said.kind in _SUFFIXES else ():
             path = folder / f"{stem}{suffix or _SUFFIXES[said.kind]}"
-            digest = _contained(reel, one, span, container, path)
+            digest = _contained(reel, local, one, span, container, path)
             if digest is not None:
                 made.append(Beside(said.index, said.kind, said.codec, (path.name,), digest))
                 break
         else:
-            made.append(_raw(reel, one, span, folder, stem))
+            made.append(_raw(reel, local, one, span, folder, stem))
     return tuple(made)
 
 
-def _attachment(reel: Reel, said: OtherStream, folder: Path, stem: str) -> Beside:
-    with open_source(reel.uri, stream=reel.stream) as source:
+def _attachment(reel: Reel, local: Path | None, said: OtherStream, folder: Path, stem: str) -> Beside:
+    with open_source(reel.uri, local=local, stream=reel.stream) as source:
         attached: Any = source.container.streams[said.index]
         data = bytes(attached.data or b"")
         # A name from a file that a stranger made: no path, nothing hidden, nothing to be executed by its name.
@@ -85,10 +94,12 @@ def _attachment(reel: Reel, said: OtherStream, folder: Path, stem: str) -> Besid
     return Beside(said.index, said.kind, said.codec, (path.name,), hashlib.sha256(data).hexdigest())
 
 
-def _contained(reel: Reel, one: carry.Carried, span: carry.Span, container: str, path: Path) -> Sha256 | None:
+def _contained(
+    reel: Reel, local: Path | None, one: carry.Carried, span: carry.Span, container: str, path: Path
+) -> Sha256 | None:
     """Write one stream into a container of its own; gives its hash in the source, None where the container has no
     place for it."""
-    with _opened(reel) as source:
+    with _opened(reel, local) as source:
         stream = source.container.streams[one.index]
         trace, digest = carry.trace_of(stream, one), hashlib.sha256()
         with logs.errors():
@@ -121,10 +132,10 @@ def _contained(reel: Reel, one: carry.Carried, span: carry.Span, container: str,
     return digest.hexdigest()
 
 
-def _raw(reel: Reel, one: carry.Carried, span: carry.Span, folder: Path, stem: str) -> Beside:
+def _raw(reel: Reel, local: Path | None, one: carry.Carried, span: carry.Span, folder: Path, stem: str) -> Beside:
     data, times, digest = folder / f"{stem}.bin", folder / f"{stem}.tsv", hashlib.sha256()
     with (
-        _opened(reel) as source,
+        _opened(reel, local) as source,
         writing(data),
         writing(times),
         data.open("wb") as bytes_,
@@ -141,8 +152,8 @@ def _raw(reel: Reel, one: carry.Carried, span: carry.Span, folder: Path, stem: s
 
 
 @contextmanager
-def _opened(reel: Reel) -> Iterator[Source]:
-    with open_source(reel.uri, stream=reel.stream) as source:
+def _opened(reel: Reel, local: Path | None) -> Iterator[Source]:
+    with open_source(reel.uri, local=local, stream=reel.stream) as source:
         try:
             yield source
         except ReadingError as error:

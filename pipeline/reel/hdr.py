@@ -43,6 +43,9 @@ def mastering(source: Source, description: str) -> Mastering | None:
     if source.stream.codec_context.name not in _IN_THE_STREAM and _SAID.search(description) is None:
         return None
     found: dict[Any, bytes] = {}
+    context = source.stream.codec_context
+    if not context.is_open:
+        context.thread_type, context.thread_count = "SLICE", 1
     with logs.errors(), suppress(av.error.FFmpegError, ValueError):
         # A ValueError: av stumbles over kinds of data that it has no name for (EXIF).
         for frame in islice(source.container.decode(source.stream), 1):

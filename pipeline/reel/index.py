@@ -1,7 +1,8 @@
 """Frame number ↔ pts ↔ key frame ↔ byte span, once for a reel.
 
 From the container's own table where it says all of that (QuickTime and MP4 of a codec without predicted pictures), else
-by one demux, which decodes nothing.
+by one demux, which decodes nothing. Of a remote Matroska film the cue table will do where it lists every picture: a
+demux would fetch all of the film once more than restoring it does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import av.error
 import numpy as np
 from av.stream import Discard
 
@@ -17,6 +19,7 @@ from pipeline.errors import SourceError
 from pipeline.reel import logs, rates, sequence, whole
 from pipeline.reel.probe import header_rates
 from pipeline.reel.source import TRY_OTHER_COPY, Source, demuxing, open_source
+from pipeline.storage import store
 from pipeline.types import FrameIndex, Reel
 
 MAX_FRAMES = 10_000_000
@@ -25,6 +28,9 @@ INTRA_CODECS = frozenset(
     ("prores", "dnxhd", "v210", "v410", "rawvideo", "jpeg2000", "mjpeg", "png", "tiff", "dpx", "cfhd", "qtrle", "r210")
 )
 """Codecs whose pictures all stand alone, so that presentation order is file order. FFV1 may carry its coder on."""
+
+
+_CUED_CODECS = INTRA_CODECS | {"ffv1"}
 
 
 @dataclass(slots=True)
@@ -56,11 +62,12 @@ def build(reel: Reel) -> FrameIndex:
             )
         whole.check_length(source)
         _complain(source, source.complaints, None)
-        packets = _table(source)
-        found_by = "table" if packets is not None else "demux"
+        packets, found_by = _table(source), "table"
+        if packets is None and store.local_path(reel.uri) is None:
+            packets, found_by = _cues(reel, source), "cues"
         if packets is None:
-            packets = _demux(source)
-        return _index(reel, source, packets, found_by == "table")
+            packets, found_by = _demux(source), "demux"
+        return _index(reel, source, packets, found_by)
 
 
 def _table(source: Source) -> _Packets | None:
@@ -96,6 +103,58 @@ def _agrees(source: Source, packets: _Packets, number: int) -> bool:
         packet = next(found)
     wanted = (packets.pts[number], packets.position[number], packets.size[number])
     return (packet.pts, packet.pos, packet.size) == wanted
+
+
+def _cues(reel: Reel, source: Source) -> _Packets | None:
+    """The packets by Matroska's cue table; None where it cannot be known to list every picture.
+
+    It is known where it lists key frames at one rate, from the stream's first picture to the end that the stream's own
+    duration tells, without a gap. A picture that it hides between two others is told when it is decoded (``reading``).
+    """
+    stream = source.stream
+    if not source.container.format.name.startswith("matroska") or stream.codec_context.name not in _CUED_CODECS:
+        return None
+    try:
+        source.container.seek(stream.start_time or 0, stream=stream)  # the first seek reads the table
+    except av.error.FFmpegError:
+        return None
+    entries = stream.index_entries
+    count = len(entries)
+    if not 1 < count <= MAX_FRAMES or stream.time_base is None:
+        return None
+    packets = _Packets()
+    for entry in entries:
+        if entry.is_discard or not entry.is_keyframe:
+            return None
+        packets.pts.append(entry.timestamp)
+        packets.key.append(1)
+        packets.position.append(entry.pos)
+    pts, places = np.array(packets.pts, np.int64), np.array(packets.position, np.int64)
+    if np.any(np.diff(pts) <= 0) or np.any(np.diff(places) < 0) or places[0] < 0 or places[-1] >= source.size:
+        return None
+    # Only rates that the headers claim: key frames alone, every fourth one say, have a rate too.
+    claimed = dict.fromkeys([reel.rate, *header_rates(stream)])
+    found = next((rate for rate in claimed if rates.fits(pts, stream.time_base, rate)), None)
+    if found is None or stream.start_time != packets.pts[0]:
+        return None
+    end = whole.told_end(source)
+    if end is None or abs(end - (packets.pts[0] * stream.time_base + count / found)) > 1 / (2 * found):
+        return None
+    if not all(_comes(source, packets.pts[n]) for n in (0, count - 1)):
+        return None
+    packets.size.extend([*np.diff(places).tolist(), source.size - int(places[-1])])
+    return packets
+
+
+def _comes(source: Source, pts: int) -> bool:
+    """Whether a key frame of this time is what is found at it."""
+    try:
+        source.container.seek(pts, stream=source.stream)
+        with demuxing(source) as found:
+            packet = next(found)
+    except av.error.FFmpegError:
+        return False
+    return packet.pts == pts and packet.is_keyframe
 
 
 def _demux(source: Source) -> _Packets:
@@ -170,7 +229,7 @@ def _check_span(source: Source, position: int, size: int, number: int) -> None:
         )
 
 
-def _index(reel: Reel, source: Source, packets: _Packets, by_table: bool) -> FrameIndex:
+def _index(reel: Reel, source: Source, packets: _Packets, found_by: str) -> FrameIndex:
     if not packets.pts:
         raise SourceError("the picture stream has no frames", where=reel.uri, todo=TRY_OTHER_COPY)
     pts = np.array(packets.pts, np.int64)
@@ -193,7 +252,8 @@ def _index(reel: Reel, source: Source, packets: _Packets, by_table: bool) -> Fra
         # Matroska does not say how long the last picture lasts: no longer than any other, it is hoped.
         end = max(end, last + int(np.diff(pts).max()) * reel.time_base)
     whole.check_end(source, len(pts), start, end, rate)
-    whole.check_cues(source, pts, rate)
+    if found_by == "demux":
+        whole.check_cues(source, pts, rate)
     return FrameIndex(
         pts=pts,
         key=np.array(packets.key, np.bool_)[order],
@@ -202,5 +262,5 @@ def _index(reel: Reel, source: Source, packets: _Packets, by_table: bool) -> Fra
         time_base=reel.time_base,
         rate=rate,
         constant=found is not None,
-        found_by="table" if by_table else "demux",
+        found_by=found_by,  # type: ignore[arg-type]
     )

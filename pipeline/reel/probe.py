@@ -18,10 +18,10 @@ from pipeline.errors import MissingError, SourceError
 from pipeline.reel import colour, display, hdr, logs, rates, sequence, whole
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_EXTRADATA, MAX_SIDE, TRY_OTHER_COPY, Source, open_source
+from pipeline.reel.tags import FIELD_ORDERS
 from pipeline.storage import store
 from pipeline.types import Colour, Mastering, OtherStream, PixelFormat, Reel
 
-_FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 _TWO_FIELDS = {
     "tt": "upper field first",
     "bb": "lower field first",
@@ -164,7 +164,7 @@ def _colour(source: Source, fmt: PixelFormat, say: spec.Source, described: str) 
 
 
 def _field_order(source: Source, fmt: PixelFormat, say: spec.Source) -> str:
-    order, height = _FIELD_ORDERS.get(source.stream.codec_context.field_order, "unknown"), source.stream.height
+    order, height = FIELD_ORDERS.get(source.stream.codec_context.field_order, "unknown"), source.stream.height
     if order not in _TWO_FIELDS:
         return order
     if say.interlaced == "refuse":

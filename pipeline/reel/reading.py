@@ -61,6 +61,7 @@ def frames(
     number, tries = first, 0
     corrupt: int | None = None
     resigned = False
+    held: tuple[NDArray[Any], ...] | None = None
     while number < last:
         begun = number
         nearest = int(np.searchsorted(keys, number, side="right")) - 1
@@ -69,6 +70,9 @@ def frames(
             reader = _Reading(reel, index, source, threads, depth, damage)
             with closing(reader.run(int(keys[start]) if start >= 0 else None)) as run:
                 for frame in run:
+                    _check_listed(reel, index, frame)
+                    if held is not None:
+                        continue
                     due = int(index.pts[number])
                     if frame.pts is None or frame.pts < due:
                         continue
@@ -83,10 +87,17 @@ def frames(
                         damage[number] = Finding(number, "FFmpeg marks it as corrupt")
                     if noted and start >= 0 and number not in reader.concealed:
                         break
-                    yield number, _planes(reel, frame, number)
+                    planes = _planes(reel, frame, number)
+                    if index.found_by == "cues" and number + 1 == len(index):
+                        held, number = planes, last  # until it is seen that nothing follows it
+                        continue
+                    yield number, planes
                     number += 1
                     if number == last:
                         return
+        if held is not None:
+            yield last - 1, held
+            return
         if number > begun:
             tries, resigned = 0, False
         elif start >= 0 and (tries + 1 < len(_BACK) or reader.false_start or (damage is not None and number in damage)):
@@ -100,6 +111,20 @@ def frames(
                 frame=number,
                 todo=TRY_OTHER_COPY,
             )
+
+
+def _check_listed(reel: Reel, index: FrameIndex, frame: VideoFrame) -> None:
+    """A cue table is believed to list every picture; one that it does not must not be passed over in silence."""
+    if index.found_by != "cues" or frame.pts is None:
+        return
+    place = int(np.searchsorted(index.pts, frame.pts))
+    if place == len(index) or index.pts[place] != frame.pts:
+        raise SourceError(
+            f"there is a picture (pts {frame.pts}) that the container's cue table does not list",
+            where=reel.uri,
+            frame=place,
+            todo="Write the table anew: ffmpeg -i FILE -map 0 -c copy NEW.mkv",
+        )
 
 
 def _planes(reel: Reel, frame: VideoFrame, number: int) -> tuple[NDArray[Any], ...]:

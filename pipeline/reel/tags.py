@@ -18,6 +18,8 @@ _OF_THE_FILE = re.compile(
 )
 # QuickTime's list of languages has these under their other ISO 639-2 code.
 _IN_QUICKTIME = {"fre": "fra", "rum": "ron", "cze": "ces", "slo": "slk"}
+FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+"""FFmpeg's number → ``Reel.field_order``."""
 
 
 def useful(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -58,3 +60,13 @@ def lost(path: Path, reel: Reel, place: Mapping[int, int], *, picture: bool) -> 
             if gone:
                 told.append(f"The {whose}tags {', '.join(gone)} are left out, {kind} does not know them")
     return told
+
+
+def fields_lost(path: Path, reel: Reel) -> list[str]:
+    """A sentence, where a deliverable does not say which field of the source's frames comes first."""
+    with av.open(str(path)) as container:
+        order = container.streams.video[0].codec_context.field_order
+    if not reel.interlaced or FIELD_ORDERS.get(order) == reel.field_order:
+        return []
+    kind = path.suffix[1:]
+    return [f"The order of the fields ({reel.field_order}) is left out: the pictures of {kind} are coded as frames"]

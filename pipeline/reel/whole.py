@@ -71,6 +71,11 @@ def check_cues(source: Source, pts: NDArray[np.int64], rate: Fraction) -> None:
         )
 
 
+def told_end(source: Source) -> Fraction | None:
+    """When a Matroska film's picture ends, in seconds, by its stream's own word or that of a film of one stream."""
+    return next(_ends(source, Fraction(0), Fraction(1)), None)
+
+
 def _ends(source: Source, start: Fraction, rate: Fraction) -> Iterator[Fraction]:
     """Times in seconds at which the container says that the picture ends; only what a cut copy would not inherit."""
     stream, kind = source.stream, source.container.format.name

@@ -66,7 +66,7 @@ def _about(said: bytes, where: str | None) -> dict[str, Any]:
             "constant": about["constant"],
             "found_by": about["found_by"],
         }
-        if not isinstance(found["constant"], bool) or found["found_by"] not in ("table", "demux", "listing"):
+        if not isinstance(found["constant"], bool) or found["found_by"] not in ("table", "cues", "demux", "listing"):
             raise ValueError("constant or found_by")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.bench_reads import served
+from pipeline.cluster.progress import Event
+from pipeline.cluster.run import RunResult
 from pipeline.storage import store
 from tests.s3 import Server
 
@@ -65,3 +68,22 @@ def test_what_a_kill_leaves_goes_with_the_next_run_though_it_stages_nothing(
     _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
     assert copies(scratch) == []
+
+
+def test_a_staged_master_is_fetched_once_a_node(
+    run: Callable[..., tuple[RunResult, list[Event]]], film: Path, tmp_path: Path
+) -> None:
+    """Eighteen tiles, and the sound of two deliverables, are all read from the one copy."""
+    text = f"""
+chain: []
+tiles: {{frames: 4}}
+cluster: {{stage: always, scratch: {tmp_path / "scratch"}}}
+deliver: {{outputs: [{{codec: ffv1}}, {{name: proxy, codec: h264}}]}}
+"""
+    with served(film) as server:
+        result, _ = run([server.url], tmp_path / "out", text)
+        assert [(o.status, o.tiles) for o in result.outcomes] == [("done", 18)]
+        assert server.wholes == 1
+        # Besides, as this film is shorter than a block: by probe and index, and for the headers of the hashes.
+        assert server.sent <= 5 * film.stat().st_size
+    assert copies(tmp_path / "scratch") == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import bench, bench_memory, bench_orchestration, bench_start
+from jobs import bench, bench_memory, bench_orchestration, bench_reads, bench_start
 from jobs.bench_film import write_film
 from jobs.bench_planning import planning
 from jobs.bench_processes import Cpu, Seen, Watch
@@ -25,6 +25,7 @@ from pipeline.errors import CallError
 from pipeline.reel.index import build
 from pipeline.reel.probe import probe
 from pipeline.spec import Source
+from pipeline.storage import store
 
 WIDTH, HEIGHT = 64, 48
 
@@ -149,8 +150,29 @@ def test_every_part_tells_of_a_real_run(run: Run, tmp_path: Path, monkeypatch: p
     assert _number(cost["wall ÷ (steps ÷ cores)"]) == pytest.approx(wall / work * cores(), rel=0.2)
     assert 0 <= _number(cost["restorers without computing"]) < 100
 
+    part = bench_start.task_cores(tmp_path, frames=30, width=WIDTH, height=HEIGHT, cores=(1,))
+    rate, waited = (_number(f.came) for f in part.figures)
+    assert rate > 0
+    assert 0 <= waited < 100
+
     idle = _figures(bench_start.restorer_idle(tmp_path, frames=2, width=WIDTH, height=HEIGHT))
     assert idle["tiles"] == "4"
+
+
+def test_bytes_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def restore(source: str, out: Path, *words: str) -> None:
+        asked.append(words)
+        store.fetch(source, tmp_path / f"{out.name}.mkv")
+
+    monkeypatch.setattr(bench_reads, "restore", restore)
+    part = bench_reads.reads(tmp_path, frames=6, width=WIDTH, height=HEIGHT)
+    plan, *runs = (_number(f.came) for f in part.figures)
+    assert plan > 0
+    assert runs == [1.0] * 3, "each fetched the whole film once"
+    assert len(asked) == 3
+    assert (tmp_path / "staged.mkv").read_bytes() == (tmp_path / "reads.mkv").read_bytes()
 
 
 def test_a_part_that_there_is_not_is_refused() -> None:

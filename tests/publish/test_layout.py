@@ -21,6 +21,7 @@ def test_names_below_out() -> None:
     assert layout.source_index("/o", "5" * 64, None) == f"/o/.work/source-{'5' * 64}/index-2.parquet"
     said = layout.source_index("/o", "5" * 64, "24000/1001")
     assert said == f"/o/.work/source-{'5' * 64}/index-2-rate-24000_1001.parquet"
+    assert layout.bag_dir("s3://out/x", "a/b.c") == "s3://out/x/bags/a/b.c.bag"
     assert layout.quarantine("/o", "a/b.c") == "/o/quarantine/a/b.c.json"
 
 
@@ -47,6 +48,13 @@ def test_deliverables_are_named_by_reel_and_from_the_second_on_by_themselves() -
         ("report/frames/0001.jpg", True),
         ("b.mkv", True),
         ("b.proxy.mp4", True),
+        ("source.streamhash", True),
+        ("b.proxy.framemd5", True),
+        ("b.03-audio.mka", True),
+        ("b.12-attachment.note.v2.txt", True),
+        ("b.3-audio.mka", False),
+        ("b.03-audio.", False),
+        ("b.framemd5", False),
         ("notes.txt", False),
         ("b.notes.txt", False),
         ("b.Proxy.mp4", False),
@@ -69,6 +77,10 @@ def test_a_listing_is_sorted_into_reels_work_and_quarantine() -> None:
             ".work/r/x/segments/s.mkv",
             ".work/source-5/index.parquet",
             "quarantine/r/y.json",
+            "bags/r/x.bag/bagit.txt",
+            "bags/r/x.bag/data/provenance.json",
+            "bags/r/x.bag/data/report/reel.json",
+            "bags/notes.txt",
             "notes.txt",
             "r/x/provenance.json",
             "r/x/x.mkv",
@@ -80,6 +92,9 @@ def test_a_listing_is_sorted_into_reels_work_and_quarantine() -> None:
     assert found.work["r/x"].plans == [plan]
     assert found.work["r/x"].tiles[tile][:3] == (3, 24, 48)
     assert list(found.quarantined) == ["r/y"]
+    assert {reel: sorted(files) for reel, files in found.bags.items()} == {
+        "r/x": ["bagit.txt", "data/provenance.json", "data/report/reel.json"]
+    }
     assert {reel: sorted(files) for reel, files in found.reels.items()} == {
         "r/x": ["provenance.json", "x.mkv"],
         "r/x/inner": ["inner.mkv", "report/reel.json"],

@@ -86,7 +86,9 @@ def page(verdicts: Mapping[Film, str], images: Images) -> str:
             "pair of values of the other axes that exists. Of each, our index (number, times), frame hashes and a "
             "copy as FFV1 in Matroska (an empty chain) are held against that FFmpeg's own framemd5: pixels, times (to "
             "Matroska's millisecond), sound, shape of the pixels, rotation, field order, range and matrix. "
-            f"{exact} are exact."
+            f"{exact} are exact. All of them also go through Ray (`tests/cluster/test_every_film.py`): with an empty "
+            "chain no code value changes, with a net every frame of the source comes back from master and residual, "
+            "and framemd5 and sound are by that FFmpeg's word what we say they are."
         ),
         "",
         "## Pixel formats",

@@ -144,11 +144,14 @@ def test_field_order_range_and_shape(codec: str, tmp_path: Path) -> None:
         options={"field_order": "tt"},
         colour={"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1},
     )
-    path, _, _, _ = rich.delivered(source, tmp_path, codec, say={"interlaced": "per_field"})
+    path, said, _, _ = rich.delivered(source, tmp_path, codec, say={"interlaced": "per_field"})
     tags = judge.tags(path)
     assert (tags.range, tags.matrix, tags.sample_aspect) == ("tv", "bt709", Fraction(16, 15))
-    if codec != "h264":  # which says it in its own headers, if at all
+    if codec == "h264":
+        assert said.left_out == ("The order of the fields (tt) is left out: the pictures of mp4 are coded as frames",)
+    else:
         assert tags.field_order == "tt"
+        assert said.left_out == ()
 
 
 def test_timed_data_that_no_container_of_ours_takes(tmp_path: Path) -> None:

@@ -194,6 +194,7 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         (["x/a.mkv", "x/a.mov"], "two reels would be called 'a'"),
         (["x/a.mkv", "x/a/b.mkv"], "would lie inside the folder of the reel 'a'"),
         (["quarantine.mkv"], "is taken"),
+        (["bags.mkv"], "is taken"),
         (["x/quarantine/a.mkv", "x/b.mkv"], "is taken"),
         (["index.html.mkv"], "is taken"),
         ([".hidden.mkv"], "starts with a dot"),

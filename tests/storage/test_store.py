@@ -129,6 +129,33 @@ def test_a_folder_or_prefix_is_no_file(folder: str) -> None:
     assert store.list_names(store.join(folder, "a/b")) == []
 
 
+def test_a_copy_within_a_storage_is_whole_and_replaces(folder: str, tmp_path: Path) -> None:
+    store.put_bytes(f"{folder}/a", b"one")
+    for _ in range(2):
+        store.copy(f"{folder}/a", f"{folder}/below/b [1]")
+        assert store.read_bytes(f"{folder}/below/b [1]") == b"one"
+    store.put_bytes(f"{folder}/a", b"two")
+    assert store.read_bytes(f"{folder}/below/b [1]") == b"one", "the name, not the file, was replaced"
+    store.copy(f"{folder}/a", f"{folder}/below/b [1]")
+    assert [(s.uri.rpartition("/")[2], s.bytes) for s in store.list_files(folder)] == [("a", 3), ("b [1]", 3)]
+    assert store.read_bytes(f"{folder}/below/b [1]") == b"two"
+    with pytest.raises(MissingError):
+        store.copy(f"{folder}/none", f"{folder}/c")
+    with pytest.raises(StorageError, match="within one storage"):
+        store.copy(f"{folder}/a", "http://127.0.0.1/a")
+
+
+def test_on_a_disk_without_links_a_copy_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_a: object, _b: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    store.put_bytes(f"{tmp_path}/a", b"one")
+    monkeypatch.setattr(os, "link", refuse)
+    store.copy(f"{tmp_path}/a", f"{tmp_path}/b")
+    assert (tmp_path / "b").read_bytes() == b"one"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
 def test_empty_files_and_the_limit_of_a_read(folder: str, tmp_path: Path) -> None:
     uri = store.join(folder, "empty")
     store.put_bytes(uri, b"")
