@@ -33,7 +33,7 @@ def flow(a: Picture, b: Picture) -> Flow:
     if min(a.shape) < _LEAST_SIDE:
         return np.zeros((*a.shape, 2), np.float32)
     # A new one each time: it keeps buffers, and a call must not depend on the one before.
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     found: Flow = search.calc(_codes(a), _codes(b), None)
     return found
 

@@ -198,7 +198,8 @@ def _correlation(a: Picture, b: Picture, weights: Picture) -> float:
     total = float(weights.sum()) + 1e-6
     pa, pb = (p - float((p * weights).sum()) / total for p in (a, b))
     spread = float((pa * pa * weights).sum()) * float((pb * pb * weights).sum())
-    return max(0.0, float((pa * pb * weights).sum()) / float(max(spread, 1e-12) ** 0.5))
+    together = float((pa * pb * weights).sum())
+    return max(0.0, together / float(np.sqrt(max(spread, 1e-12))))
 
 
 def _blocks(picture: Picture) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.restore.passes.base import Bench, Factory, Job, Pass, Restored
 from pipeline.restore.passes.deflicker import DeflickerPass
+from pipeline.restore.passes.dirt import DirtPass
 from pipeline.restore.passes.duplicates import DuplicatesPass
 from pipeline.restore.passes.fade import FadePass
 from pipeline.restore.passes.net import NetPass
@@ -18,6 +19,7 @@ FACTORIES: Mapping[str, Factory] = {
     "deflicker": DeflickerPass.build,
     "stabilise": StabilisePass.build,
     "fade": FadePass.build,
+    "dirt": DirtPass.build,
     "duplicates": DuplicatesPass.build,
 }
 """Pass kind → how it is built; a new treatment is added here."""

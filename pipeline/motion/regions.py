@@ -1,0 +1,109 @@
+"""Regions of a picture: neighbourhood means, what hangs together, and whether a spot is found again elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.motion.flow import Picture
+
+Mask = NDArray[np.bool_]
+"""(H, W)."""
+
+
+def mean(picture: Picture, side: int) -> Picture:
+    """Mean over the ``side`` × ``side`` px around each pixel; beyond the edge the edge goes on. (H, W) or (H, W, C)."""
+    found: Picture = cv2.blur(picture, (side, side), borderType=cv2.BORDER_REPLICATE)
+    return found
+
+
+def mean_outside(picture: Picture, mask: Mask, side: int) -> Picture:
+    """As ``mean``, of the pixels that are not in the mask; where there is none nearby, of a neighbourhood 4 times, and
+    then 16 times as wide."""
+    weight = np.float32(1.0) - mask
+    weighted = picture * (weight if picture.ndim == 2 else weight[..., None])
+    found = np.zeros_like(picture)
+    lacking = np.ones(mask.shape, np.bool_)
+    for wide in (side, 4 * side + 1, 16 * side + 1):
+        share = mean(weight, wide)
+        here = lacking & (share > 0.05)
+        if here.any():
+            part = mean(weighted, wide)
+            found[here] = part[here] / (share[here] if picture.ndim == 2 else share[here][:, None])
+        lacking &= ~here
+        if not (lacking & mask).any():
+            break
+    return found
+
+
+def envelope(picture: Picture) -> tuple[Picture, Picture]:
+    """The smallest and the largest value of each pixel and the eight around it."""
+    kernel = np.ones((3, 3), np.uint8)
+    low: Picture = cv2.erode(picture, kernel, borderType=cv2.BORDER_REPLICATE)
+    high: Picture = cv2.dilate(picture, kernel, borderType=cv2.BORDER_REPLICATE)
+    return low, high
+
+
+def grow(mask: Mask, px: int) -> Mask:
+    """The mask and all within ``px`` of it (a round neighbourhood)."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))
+    grown: NDArray[np.uint8] = cv2.dilate(mask.astype(np.uint8), kernel)
+    return grown.astype(np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """What hangs together in a mask, corners included. Number 0 is all the rest."""
+
+    labels: NDArray[np.int32]
+    """(H, W)."""
+    boxes: NDArray[np.int64]
+    """(N, 4): left, top, right, bottom in px, half-open."""
+    areas: NDArray[np.int64]
+    """(N,) px."""
+    middles: NDArray[np.float64]
+    """(N, 2): x, y."""
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def most(self, values: Picture) -> NDArray[np.float32]:
+        """(N,) the largest of the values, 0 or more, in each region."""
+        found = np.zeros(len(self), np.float32)
+        np.maximum.at(found, self.labels.ravel(), values.ravel())
+        return found
+
+    def sum(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """(N,) the sum of the values in each region."""
+        return np.asarray(np.bincount(self.labels.ravel(), values.ravel(), len(self)), np.float64)
+
+    def chosen(self, keep: NDArray[np.bool_]) -> Mask:
+        """The mask of the regions for which ``keep`` (N,) is true; never number 0."""
+        wanted = keep.copy()
+        wanted[0] = False
+        return np.asarray(wanted[self.labels], np.bool_)
+
+
+def regions(mask: Mask) -> Regions:
+    """The parts of a mask that hang together."""
+    _, labels, stats, middles = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    stats = stats.astype(np.int64)
+    boxes = np.stack([stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]], 1)
+    return Regions(labels, boxes, stats[:, 4], middles)
+
+
+def nearest_match(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: Picture, reach: int) -> float:
+    """How like the spot ``inside`` of ``a`` the likest place of ``b`` within ``reach`` px is: rms difference over it.
+
+    box: left, top, right, bottom of the spot in both pictures; ``inside`` is the mask of that box.
+    """
+    left, top, right, bottom = box
+    h, w = b.shape
+    y0, y1, x0, x1 = max(0, top - reach), min(h, bottom + reach), max(0, left - reach), min(w, right + reach)
+    weight = inside.astype(np.float32)
+    errors = cv2.matchTemplate(b[y0:y1, x0:x1], a[top:bottom, left:right], cv2.TM_SQDIFF, mask=weight)
+    return float(np.sqrt(max(float(errors.min()), 0.0) / max(float(weight.sum()), 1.0)))

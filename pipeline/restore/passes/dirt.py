@@ -1,0 +1,303 @@
+"""Dirt: spots that lie in one frame alone, found against both neighbours as they moved, and filled from them.
+
+Detection is SDIp (Kokaram 1998): a pixel is suspect where it differs from both motion-compensated neighbours, in the same
+direction, while those agree. Under a spot the flow is led astray by the spot itself, so it is filled in from around
+before a second look decides. What speaks against dirt: flows there and back that disagree around the spot; a spot like
+it nearby in a neighbour, or something of its kind that was suspect there (limbs beyond the flow's reach, rain, sparkle).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline import motion
+from pipeline.motion import Regions
+from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.types import PassPlan
+
+LIMIT = "dirt-limit"
+"""Flag of a frame with more that looks like dirt than the spec takes for dirt: it is left as it is."""
+MOTION = "fast-motion"
+"""Flag of a frame where something that looked like dirt was left alone, because it may be something that moves."""
+
+Picture = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_WEIGHTS = (0.2126, 0.7152, 0.0722)
+_ASTRAY = 8
+"""Px around a spot where it leads the flow astray: the side of the flow's patches."""
+_AROUND = 31
+"""Side in px of the neighbourhood that tells of movement and brightness under a spot."""
+_STANDS_OUT = 9.0
+"""A spot stands out this many times from what the frame differs by around it."""
+_REACH = 0.04
+"""How far a spot is looked for in the neighbours, as a share of the width: as far as things move between frames."""
+_LIKE = 0.5
+"""A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast."""
+_PART = 0.3
+"""What is nearby in a neighbour counts where it has this share of the spot's area."""
+_SPECK = 12
+"""Px below which a spot is too small to be told from others by its looks."""
+_REPEAT = 0.25
+"""A neighbour repeats a frame where it differs from it by less than this share of what the other neighbour does."""
+_TOLD = 2e-4
+"""Share of the picture left alone as moving, above which that is flagged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspects:
+    """What differs from both neighbours."""
+
+    strength: Picture
+    """(H, W) by how much, in thresholds of the place: the smaller of the two differences; 0 where they have not the
+    same sign."""
+    plain: Picture
+    """The same without the room for half a pixel of error: how far a spot reaches, once it is known to be one."""
+    sign: Mask
+    """Brighter than both."""
+    spots: Regions
+    peaks: NDArray[np.float32]
+    """(N,) strength of each spot where it is greatest."""
+    bright: NDArray[np.bool_]
+    """(N,) whether it is brighter than both."""
+
+
+class DirtPass:
+    """See ``treatments.DirtPass``."""
+
+    radius = 2
+    group = 1
+
+    def __init__(self, settings: Mapping[str, Any]):
+        self._threshold = float(settings["threshold"])
+        self._trust = float(settings["trust"])
+        self._largest = float(settings["largest"])
+        self._most = float(settings["most"])
+        self.reset()
+
+    @classmethod
+    def build(cls, plan: PassPlan, bench: Bench) -> DirtPass:  # noqa: ARG003
+        """As every factory."""
+        return cls(plan.settings)
+
+    def reset(self) -> None:
+        self._held: dict[int, Tensor] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+        return [self._one(job.window) for job in jobs]
+
+    # What was found of pictures is kept as long as they are in the window: a flow serves two frames.
+
+    def _keep(self, window: Sequence[Tensor]) -> None:
+        self._held = {id(p): p for p in window}
+        self._kept = {k: v for k, v in self._kept.items() if all(i in self._held for i in k[1:])}
+
+    def _of(self, what: str, make: Callable[..., Any], *pictures: Tensor) -> Any:
+        key = (what, *(id(p) for p in pictures))
+        if key not in self._kept:
+            self._kept[key] = make(*pictures)
+        return self._kept[key]
+
+    def _luma(self, picture: Tensor) -> Picture:
+        return self._of("luma", _luma_of, picture)
+
+    def _flow(self, a: Tensor, b: Tensor) -> Picture:
+        return self._of("flow", lambda x, y: motion.flow(self._luma(x), self._luma(y)), a, b)
+
+    def _apart(self, a: Tensor, b: Tensor) -> Picture:
+        """Px by which the flow from a to b and the one back disagree."""
+        return self._of("apart", lambda x, y: motion.disagreement(self._flow(x, y), self._flow(y, x)), a, b)
+
+    def _one(self, window: Sequence[Tensor]) -> Restored:
+        self._keep(window)
+        here = window[2]
+        before, after = self._neighbours(window)
+        if before is None or after is None:
+            return Restored(here)  # at a cut: what one side alone says is no evidence
+        suspects: _Suspects = self._of("suspects", self._suspects, before, here, after)
+        spots = suspects.spots
+        size = here.shape[1] * here.shape[2]
+        if int(spots.areas[1:].sum()) > self._most * size:
+            return Restored(here, frozenset({LIMIT}))
+        strong = suspects.peaks >= 1.0
+        strong &= spots.areas <= self._largest * size
+        if not strong[1:].any():
+            return Restored(here, found={"dirt_fraction": 0.0})
+        # A second look, with the movement under the spots as it is around them.
+        covered = motion.grow(spots.chosen(strong), _ASTRAY)
+        flows = [self._under(here, other, covered) for other in (before, after)]
+        moved = [motion.warp(self._luma(p), f) for p, f in zip((before, after), flows, strict=True)]
+        again = self._against(self._luma(here), *moved, mask=covered)
+        sound = strong & self._trusted(spots, covered, here, before, after, flows)
+        sound &= spots.most(np.where(again.sign == suspects.sign, again.strength, 0)) >= 1.0
+        dirt = sound & ~self._moves(spots, sound, suspects, window, moved)
+        left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
+        flags = frozenset({MOTION}) if left > _TOLD else frozenset()
+        sure = spots.chosen(dirt) & (again.strength > 0.4)
+        mask = sure | (motion.grow(sure, 2) & (again.plain > 0.5))
+        found = {"dirt_fraction": float(mask.mean())}
+        if not mask.any():
+            return Restored(here, flags, found)
+        return Restored(_filled(here, before, after, flows, mask), flags, found)
+
+    def _neighbours(self, window: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """The nearest frames of the shot on both sides that are no repeats of this one."""
+        here = self._luma(window[2])
+
+        def differs(p: Tensor) -> float:
+            return self._of("differs", lambda x, y: float(np.abs(self._luma(x) - self._luma(y)).mean()), p, window[2])
+
+        del here
+        usual = max(differs(p) for p in window)
+        sides: list[Tensor | None] = []
+        for near, far in ((1, 0), (3, 4)):
+            others = [window[i] for i in (near, far) if window[i] is not window[2]]
+            sides.append(next((p for p in others if differs(p) > _REPEAT * usual), None))
+        return sides[0], sides[1]
+
+    def _against(self, here: Picture, before: Picture, after: Picture, mask: Mask | None = None) -> _Suspects:
+        """What lies outside both pictures' range alike. Their brightness is first made this one's, place by place.
+
+        mask: known spots; what the pictures differ by elsewhere tells how far a spot must stand out. Without it the
+        first look finds them.
+        """
+        low, high = here, here
+        parts = []
+        for other in (before, after):
+            offset = motion.mean(np.clip(here - other, -self._threshold, self._threshold), 2 * _AROUND + 1)
+            low, high = motion.envelope(other + offset)
+            # Against the other's nearest value within a pixel: half a pixel of error is no spot.
+            parts.append(np.maximum(here - high, 0) - np.maximum(low - here, 0))
+            parts.append(here - other - offset)
+        e1, d1, e2, d2 = parts
+        size = np.minimum(np.abs(e1), np.abs(e2))
+        size[(e1 > 0) != (e2 > 0)] = 0
+        usual = np.minimum(np.minimum(np.abs(d1), np.abs(d2)), self._threshold)
+        rough = size > 0.5 * self._threshold if mask is None else mask
+        around = motion.mean_outside(usual, motion.grow(rough, 3), _AROUND)
+        level = np.maximum(np.float32(self._threshold), _STANDS_OUT * around)
+        # Where the neighbours themselves are of two minds, something moves.
+        size[np.abs(d1 - d2) > np.maximum(0.7 * size, 0.5 * level)] = 0
+        plain = np.where((d1 > 0) == (d2 > 0), np.minimum(np.abs(d1), np.abs(d2)), 0) / level
+        strength, spots = size / level, motion.regions(size > 0.4 * level)
+        bright = spots.sum(e1 > 0) > 0.5 * spots.areas
+        return _Suspects(strength, plain, e1 > 0, spots, spots.most(strength), bright)
+
+    def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> _Suspects:
+        moved = (motion.warp(self._luma(p), self._flow(here, p)) for p in (before, after))
+        return self._against(self._luma(here), *moved)
+
+    def _under(self, here: Tensor, other: Tensor, covered: Mask) -> Picture:
+        """The flow, with what lies under spots taken from around them."""
+        flow = self._flow(here, other)
+        around = motion.mean_outside(flow, covered, _AROUND)
+        return np.where(covered[..., None], around, flow)
+
+    def _trusted(
+        self,
+        spots: Regions,
+        covered: Mask,
+        here: Tensor,
+        before: Tensor,
+        after: Tensor,
+        flows: Sequence[Picture],
+    ) -> NDArray[np.bool_]:
+        """(N,) whether the flows there and back agree around each spot."""
+        sound = np.ones(len(spots), np.bool_)
+        steep = self._of("steep", lambda p: _steepness(self._luma(p)), here)
+        for other, flow in zip((before, after), flows, strict=True):
+            apart = np.minimum(self._apart(here, other), 16.0)
+            allowed = self._trust + 0.1 * np.hypot(flow[..., 0], flow[..., 1])
+            # In a flat place a flow may be anything, and it does not matter.
+            matters = np.maximum(apart - allowed, 0) * steep
+            around = motion.mean_outside(matters, covered, _AROUND)
+            sound &= spots.sum(around > 0.4 * self._threshold) < 0.3 * np.maximum(spots.areas, 1)
+        return sound
+
+    def _moves(
+        self,
+        spots: Regions,
+        asked: NDArray[np.bool_],
+        suspects: _Suspects,
+        window: Sequence[Tensor],
+        moved: Sequence[Picture],
+    ) -> NDArray[np.bool_]:
+        """(N,) whether a neighbour has something like the spot nearby."""
+        here = self._luma(window[2])
+        reach = max(8, round(_REACH * here.shape[1]))
+        others = self._others(window)
+        found = np.zeros(len(spots), np.bool_)
+        for n in np.flatnonzero(asked):
+            if n == 0:
+                continue
+            box = spots.boxes[n]
+            found[n] = any(_same_kind(suspects, int(n), o, reach) for o in others)
+            if found[n] or spots.areas[n] < _SPECK:
+                continue
+            left, top = (max(0, int(v) - 2) for v in box[:2])
+            right, bottom = min(here.shape[1], int(box[2]) + 2), min(here.shape[0], int(box[3]) + 2)
+            inside = motion.grow(spots.labels[top:bottom, left:right] == n, 2)
+            contrast = here[top:bottom, left:right] - 0.5 * (moved[0] + moved[1])[top:bottom, left:right]
+            own = float(np.sqrt(np.mean(np.square(contrast[inside]))))
+            found[n] = any(
+                motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < _LIKE * own
+                for other in moved
+            )
+        return found
+
+    def _others(self, window: Sequence[Tensor]) -> list[_Suspects]:
+        """What was suspect in the neighbouring frames, against their own neighbours."""
+        found = []
+        for a, b, c in ((0, 1, 2), (2, 3, 4)):
+            three = [window[i] for i in (a, b, c)]
+            if len({id(p) for p in three}) == 3:
+                found.append(self._of("suspects", self._suspects, *three))
+        return found
+
+
+def _luma_of(picture: Tensor) -> Picture:
+    r, g, b = picture.unbind(0)
+    luma: Picture = (r * _WEIGHTS[0]).add_(g, alpha=_WEIGHTS[1]).add_(b, alpha=_WEIGHTS[2]).cpu().numpy()
+    return luma
+
+
+def _steepness(luma: Picture) -> Picture:
+    """Change of luma from pixel to pixel; grain is smoothed away first."""
+    luma = motion.mean(luma, 5)
+    across = np.abs(np.diff(luma, axis=1, append=luma[:, -1:]))
+    down = np.abs(np.diff(luma, axis=0, append=luma[-1:]))
+    return np.maximum(across, down)
+
+
+def _same_kind(suspects: _Suspects, n: int, other: _Suspects, reach: int) -> bool:
+    """Whether a neighbour has something nearby that is as bright or dark, and a good part as large: together, for what
+    rains or sparkles comes in other pieces each time."""
+    mine, theirs = suspects.spots, other.spots
+    sides = (theirs.boxes[:, 2:] - theirs.boxes[:, :2]).max(1)
+    own = int((mine.boxes[n, 2:] - mine.boxes[n, :2]).max())
+    near = np.hypot(*(theirs.middles - mine.middles[n]).T) < reach + 0.5 * (sides + own)
+    near &= (other.bright == suspects.bright[n]) & (other.peaks >= 0.6)
+    near[0] = False
+    return bool(theirs.areas[near].sum() >= _PART * mine.areas[n])
+
+
+def _filled(
+    here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask
+) -> Tensor:
+    """The picture with the masked spots from its neighbours, as bright as it is around them. Outside bit for bit."""
+    shown, p, q = (np.ascontiguousarray(t.permute(1, 2, 0).cpu().numpy()) for t in (here, before, after))
+    fill = 0.5 * (motion.warp(p, flows[0], sharp=True) + motion.warp(q, flows[1], sharp=True))
+    wide = motion.grow(mask, 1)
+    fill = fill + motion.mean_outside(shown - fill, motion.grow(mask, 3), _AROUND)
+    # The spot's own faint edge: half of each.
+    edge = motion.grow(mask, 2) & ~wide
+    out = np.where(wide[..., None], fill, np.where(edge[..., None], 0.5 * (fill + shown), shown))
+    return torch.from_numpy(out.transpose(2, 0, 1).copy()).to(here.device)
