@@ -7,6 +7,7 @@ for the manifest before calling it an error.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import shutil
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ScratchFullError, StorageError, VerifyError
-from pipeline.publish import layout, provenance, quarantine, recorded, reports
+from pipeline.publish import kept, layout, night, provenance, quarantine, recorded, reports
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.publish.reports import Step
 from pipeline.reel import residual
 from pipeline.reel.assemble import Assembled, assemble
+from pipeline.report import page
 from pipeline.spec import RESIDUAL, Deliver, Output
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
@@ -84,6 +86,9 @@ def finish(
             todo="Free some, or name another folder as cluster.scratch",
         ) from error
     tidy(plan, out)
+    with contextlib.suppress(StorageError):
+        # The reel is published; its night's page is written anew with the next one, too.
+        night.write(out)
     return _summary(plan, out, already=already)
 
 
@@ -127,6 +132,8 @@ def _publish(
     )
     for name in layout.REPORTS:
         publication.put(name, folder / name)
+    stills = kept.publish(plan, records, joined.severities, ledger, folder)
+    publication.put_all([f"{layout.STILLS}/{f}" for still in stills for f in still.files.values()], folder)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
         if n > 0:
@@ -136,8 +143,10 @@ def _publish(
         path.unlink()
         tell(f"upload {files[output.name]}", 1, 1)
         made.append(reports.Made(output.name, files[output.name], digest, held))
-    reports.write_summary(plan, records, joined, made, folder / layout.SUMMARY)
+    said = reports.write_summary(plan, records, joined, made, stills, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
+    page.write(plan, said, stills, folder / layout.FRAMES, folder / layout.SHOTS, folder / layout.PAGE)
+    publication.put(layout.PAGE, folder / layout.PAGE)
     publication.end()
 
 
