@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import MissingError, ScratchFullError, StorageError
+from pipeline.tables import ranges
+from pipeline.tables.ranges import Ranges
 from pipeline.tables.schema import FORMAT_KEY, TEXT_PATHS, VERSION, WORDS, Column
 
 Source = Path | BinaryIO
@@ -137,15 +139,18 @@ def stream(
     columns: Sequence[str],
     known: dict[str, dict[str, Column]],
     *,
-    wanted: Callable[[pq.RowGroupMetaData], bool] = lambda _group: True,
+    ranged: Callable[[Ranges], bool] | None = None,
 ) -> Iterator[pa.Table]:
-    """As ``read_some``, a row group at a time; of those that are not ``wanted`` nothing is read."""
+    """As ``read_some``, a row group at a time. ``ranged`` is asked with the ranges of a group's figures, where the file
+    tells them: of groups that it denies nothing is read."""
     where = place(source)
     with reader(source) as (file, kind):
         _check_columns(file, kind, columns, known, where)
         _check_size(file, MAX_FRAMES, where)
-        for g in range(file.metadata.num_row_groups):
-            if wanted(file.metadata.row_group(g)):
+        count = file.metadata.num_row_groups
+        told = ranges.from_metadata(file.metadata.metadata, count) if ranged is not None else None
+        for g in range(count):
+            if told is None or ranged is None or ranged(told[g]):
                 part = file.read_row_group(g, list(columns), use_threads=False)
                 part.validate(full=True)
                 yield part
