@@ -200,12 +200,15 @@ def status(
 def audit(
     outs: Outs,
     worst: Annotated[int, typer.Option("--worst", min=1, max=10_000, help="Shots to list.")] = 20,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Only shots with frames of which this is true.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """The shots that were changed most, over all reels of the outputs."""
+    """The shots to review first, over all reels of the outputs; status 1 where a rule marked `fail` fired."""
     from jobs.audit import show_audit
 
-    _end(show_audit(outs, worst=worst, as_json=as_json))
+    _end(show_audit(outs, worst=worst, as_json=as_json, where=where))
 
 
 @app.command()

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ConfigError
+from pipeline.rules import Flags
 from pipeline.treatments import (
     TREATMENTS,
     DeflickerPass,
@@ -270,6 +271,15 @@ class Cluster(Model):
     """Whether a node copies a remote source to scratch once. ``auto``: when it expects to read more than half of it."""
 
 
+class Stills(Model):
+    """Pictures that are kept for a reel's page. None of it changes a picture of the film."""
+
+    most: int = Field(default=48, ge=0, le=1000)
+    """Frames of a reel that are shown before and after: an even sample, and the worst of every flag. 0: none."""
+    side: int = Field(default=640, ge=64, le=2048)
+    """Longer side in px of a kept picture; a piece of 320×240 px at full size goes with it."""
+
+
 class Spec(Model):
     """A job's whole config."""
 
@@ -284,6 +294,8 @@ class Spec(Model):
     source: Source = Source()
     deliver: Deliver = Deliver()
     cluster: Cluster = Cluster()
+    flags: Flags = Flags()
+    stills: Stills = Stills()
     keep_work: bool = False
     """Keep segments and the ledger's records after success: for looking into a run."""
 

@@ -626,6 +626,18 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class StillsFile:
+    """Pictures of some of a tile's frames, kept for the reel's page."""
+
+    name: str
+    """File name below the reel's work folder; carries its own sha256."""
+    sha256: Sha256
+    bytes: int
+    frames: tuple[int, ...]
+    """Numbers of the frames that it shows, rising."""
+
+
+@dataclass(frozen=True, slots=True)
 class TileRecord:
     """What the ledger keeps of a tile that is done."""
 
@@ -646,6 +658,11 @@ class TileRecord:
     finished: str
     """ISO 8601, UTC."""
     flags: tuple[str, ...] = ()
+    peak_bytes: int = 0
+    """Most memory that the restoring process has held so far; 0 where it is not known."""
+    device_peak_bytes: int = 0
+    """Most memory that the tile took on its GPU; 0 on a CPU."""
+    stills: StillsFile | None = None
 
 
 OutcomeStatus = Literal["done", "already", "refused", "quarantined", "stopped"]

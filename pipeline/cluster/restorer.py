@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from pipeline.cluster.work import Decoded, ReelWork, Restored
+from pipeline import tables
+from pipeline.cluster.work import Decoded, Picture, ReelWork, Restored
 from pipeline.plan.curves import wants_survey
 from pipeline.plan.make import parameters_at
+from pipeline.plan.memory import CROP
 from pipeline.quality.changes import NO_BORDERS, Borders
 from pipeline.quality.figures import Meter
+from pipeline.report.stills import of_tile
+from pipeline.restore import view
 from pipeline.restore.chain import Restorer
-from pipeline.restore.device import device_name
+from pipeline.restore.device import begin_peak, device_name, peak_device_bytes
 from pipeline.restore.engine import spans
 from pipeline.spec import Spec
-from pipeline.types import Edge, Edges, Frames, NetInfo, PassPlan
+from pipeline.types import Edge, Edges, FrameFigures, Frames, NetInfo, PassPlan
 
 DAMAGED = "damaged"
 """Flag of a frame whose source is damaged, or builds on a picture that is (``source.damaged: flag``)."""
 INTERLACED = "interlaced"
 """Flag of a frame of two fields, each of which was restored by itself. Its figures are of the woven frame."""
+
+_MAXRSS = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit that the system tells a process's greatest size in."""
 
 
 class TileRestorer:
@@ -38,6 +48,7 @@ class TileRestorer:
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
         """The tile's core, restored, with the figures of every frame."""
         began = time.perf_counter()
+        begin_peak(self._restorer.device)
         if decoded.curves is None and wants_survey(self._chain):
             raise ValueError(f"tile {decoded.tile.number} came without what its passes want from the survey")
         plan, tile, frames = work.plan, decoded.tile, decoded.frames
@@ -61,6 +72,8 @@ class TileRestorer:
         core = range(tile.first, tile.last)
         cut = {n: bool(decoded.cuts[n - tile.read_first]) for n in core}
         figures = meter.figures(tile.first, tile.last, {n for n, c in cut.items() if c})
+        flags = [tuple(sorted({*self._restorer.flags.get(n, ()), *_of_source(work, decoded, n)})) for n in core]
+        pictures = self._pictures(work, decoded, restored, figures, flags)
         return Restored(
             tile=tile,
             tile_id=decoded.tile_id,
@@ -68,13 +81,39 @@ class TileRestorer:
             figures=tuple(figures),
             edges=Edges(edges[0] if tile.overlap else None, edges[-1]),
             cuts=tuple(cut[n] for n in core),
-            flags=tuple(tuple(sorted({*self._restorer.flags.get(n, ()), *_of_source(work, decoded, n)})) for n in core),
+            flags=tuple(flags),
             found=tuple(self._restorer.found.get(n, {}) for n in core),
             source_md5=decoded.source_md5,
             time_s=decoded.time_s,
             device=self.device,
             seconds={**decoded.seconds, "restore": time.perf_counter() - began},
+            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS,
+            device_peak_bytes=peak_device_bytes(self._restorer.device),
+            pictures=tuple(pictures),
         )
+
+    def _pictures(
+        self,
+        work: ReelWork,
+        decoded: Decoded,
+        restored: Frames,
+        figures: Sequence[FrameFigures],
+        flags: Sequence[Sequence[str]],
+    ) -> list[Picture]:
+        plan, stills = work.plan, work.spec.stills
+        found = []
+        for n in of_tile(plan, work.spec, decoded.tile, figures, flags):
+            before, after = (self._restorer.rgb(f, n, plan.reel.colour) for f in (decoded.frames, restored))
+            whole = (0, 0, plan.reel.width, plan.reel.height)
+            box = x, y, w, h = view.most_changed(before, after, CROP)
+            kinds: tuple[tuple[tables.Kind, tables.Kind, Any], ...] = (
+                ("before", "piece-before", before),
+                ("after", "piece-after", after),
+            )
+            for kind, piece, rgb in kinds:
+                found.append(Picture(n, kind, whole, view.smaller(rgb, stills.side).numpy()))
+                found.append(Picture(n, piece, box, view.as_bytes(rgb[:, y : y + h, x : x + w]).numpy()))
+        return found
 
 
 def _edge(restored: Frames, meter: Meter, number: int) -> Edge:

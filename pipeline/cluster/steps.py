@@ -18,7 +18,7 @@ from typing import Any
 import pipeline
 from pipeline import tables
 from pipeline.cluster.executor import TileSummary
-from pipeline.cluster.work import Decoded, Job, Prepared, ReelWork, Restored, SurveyWork, Unsurveyed
+from pipeline.cluster.work import Decoded, Job, Picture, Prepared, ReelWork, Restored, SurveyWork, Unsurveyed
 from pipeline.errors import MissingError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
 from pipeline.plan.curves import plan_curves, wants_survey
@@ -34,6 +34,7 @@ from pipeline.reel.encode import check_encodable, encode_segment
 from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
 from pipeline.reel.probe import check_unchanged, probe
+from pipeline.reel.still import jpeg
 from pipeline.reel.timecode import timecode_at
 from pipeline.spec import RESIDUAL, Output, Spec
 from pipeline.storage import records, store
@@ -48,6 +49,7 @@ from pipeline.types import (
     Plan,
     Reel,
     Segment,
+    StillsFile,
     Survey,
     Tile,
     TileRecord,
@@ -273,6 +275,7 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
         rows = folder / "rows.parquet"
         tables.write_rows(rows, _rows(plan, restored, hashes), restored.edges)
         rows_name, rows_sha256, _ = ledger.put(rows, f"{stem}-rows")
+        stills = _put_stills(restored.pictures, ledger, folder, stem)
     uploaded_s = time.perf_counter() - began - encoded_s
     record = TileRecord(
         tile_id=restored.tile_id,
@@ -288,9 +291,22 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
         tries=tries + 1,
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         flags=tuple(sorted({f for flags in restored.flags for f in flags})),
+        peak_bytes=restored.peak_bytes,
+        device_peak_bytes=restored.device_peak_bytes,
+        stills=stills,
     )
     stands = ledger.record(record)
     return TileSummary(restore_seconds=restored.seconds["restore"], ours=stands == record)
+
+
+def _put_stills(pictures: Sequence[Picture], ledger: Ledger, folder: Path, stem: str) -> StillsFile | None:
+    if not pictures:
+        return None
+    path = folder / "stills.parquet"
+    tables.write_stills(
+        path, [tables.Still(p.frame, p.kind, *p.box, jpeg(p.rgb, tables.MAX_JPEG // 4)) for p in pictures]
+    )
+    return StillsFile(*ledger.put(path, f"{stem}-stills"), frames=tuple(sorted({p.frame for p in pictures})))
 
 
 def _encode(work: ReelWork, output: Output, restored: Restored, decoded: Decoded | None, path: Path) -> list[Md5]:

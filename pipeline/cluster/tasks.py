@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import ray
@@ -11,7 +12,7 @@ from pipeline.cluster.executor import PlanSummary, SurveySummary, TileSummary
 from pipeline.cluster.work import Decoded, Job, ReelWork, Restored, SurveyWork, Unsurveyed
 from pipeline.errors import CallError, StorageError
 from pipeline.plan.reads import bytes_to_read
-from pipeline.publish import quarantine
+from pipeline.publish import night, quarantine
 from pipeline.publish.finish import finish
 from pipeline.spec import Spec
 from pipeline.storage import store
@@ -96,8 +97,10 @@ def encode(
 
 
 def record_quarantine(out: str, entry: quarantine.Entry) -> None:
-    """See ``quarantine.put``."""
+    """See ``quarantine.put``; the night's page tells of it, too."""
     quarantine.put(out, entry)
+    with contextlib.suppress(StorageError):
+        night.write(out)
 
 
 def unstage(work: ReelWork | SurveyWork) -> None:

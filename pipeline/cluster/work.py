@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import tables
 from pipeline.spec import Spec
 from pipeline.types import Curves, Edges, FrameFigures, FrameIndex, Frames, Md5, NetInfo, Plan, Reel, Tile
 
@@ -99,6 +100,18 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A small picture of a frame, not yet compressed."""
+
+    frame: int
+    kind: tables.Kind
+    box: tuple[int, int, int, int]
+    """What it shows: x, y, width, height in px of the frame."""
+    rgb: NDArray[np.uint8]
+    """(H, W, 3)"""
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """Restore's result: the core, restored, and what was measured on the way."""
 
@@ -115,3 +128,7 @@ class Restored:
     time_s: tuple[float, ...]
     device: str
     seconds: Mapping[str, float]
+    peak_bytes: int
+    device_peak_bytes: int
+    pictures: tuple[Picture, ...] = ()
+    """Of the frames that the reel's page may show."""

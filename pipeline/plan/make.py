@@ -20,6 +20,9 @@ from pipeline.types import ENGINE_VERSION, Curves, FrameIndex, NetInfo, Override
 
 _NOT_PICTURES = ("cluster", "keep_work")
 """Parts of a spec that change no picture: a job may go on under others, so they are in no id."""
+_REPORT = ("flags", "stills")
+"""Parts that change what is reported, and no picture: in the plan's id, as reports are published under it, and in no
+tile's, so that another threshold redoes no tile."""
 
 
 def make_plan(
@@ -43,7 +46,8 @@ def make_plan(
     reach = sum(p.radius for p in chain)
     tiles = cut_into_tiles(index, first, last, spec.tiles.frames, reach + cuts.RADIUS)
     said = spec.canonical()
-    pictures = {k: v for k, v in said.items() if k not in _NOT_PICTURES and k not in ("chain", "shots", "tiles")}
+    others = (*_NOT_PICTURES, *_REPORT, "chain", "shots", "tiles")
+    pictures = {k: v for k, v in said.items() if k not in others}
     common = {
         "engine_version": ENGINE_VERSION,
         "source": reel.source_id,
@@ -59,7 +63,7 @@ def make_plan(
     common_hash = hashlib.sha256(canonical(common).encode()).hexdigest()
     ids = tuple(_tile_ids(common_hash, tiles, chain, overrides, reach, total, curves))
     starts = run_up(index)
-    identity = [common_hash, reel.name, reel.uri, first, last, total, ids]
+    identity = [common_hash, [said[k] for k in _REPORT], reel.name, reel.uri, first, last, total, ids]
     return Plan(
         id=hashlib.sha256(canonical(identity).encode()).hexdigest(),
         reel=reel,
@@ -73,8 +77,8 @@ def make_plan(
         tile_ids=ids,
         cut_radius=cuts.RADIUS,
         spec=said,
-        tile_bytes=tile_bytes(reel, tiles),
-        worker_bytes=worker_bytes(reel, tiles, chain, nets, spec.engine),
+        tile_bytes=tile_bytes(reel, tiles, spec.stills),
+        worker_bytes=worker_bytes(reel, tiles, chain, nets, spec),
         decode_frames=int(sum(t.read_last - int(starts[t.read_first]) for t in tiles)),
         curves=curves.digest(0, total) if curves else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.spec import Engine
+from pipeline.spec import Engine, Spec, Stills
 from pipeline.treatments import TREATMENTS
 from pipeline.types import NetInfo, PassPlan, Reel, Tile
 
@@ -46,17 +46,25 @@ def spatial_tile(width: int, height: int, net: NetInfo, engine: Engine) -> int |
     return next(fit, _SIDES[-1])
 
 
-def tile_bytes(reel: Reel, tiles: Sequence[Tile]) -> int:
-    """Upper bound of the object store bytes of one tile: its source planes and its restored planes."""
+STILLS_A_TILE = 4
+"""Frames of a tile that are kept as stills, at most."""
+CROP = (320, 240)
+"""Width and height in px of the piece that is kept at full size."""
+
+
+def tile_bytes(reel: Reel, tiles: Sequence[Tile], stills: Stills) -> int:
+    """Upper bound of the object store bytes of one tile: its source planes, its restored planes, and its stills."""
     frame = reel.format.frame_bytes(reel.width, reel.height)
-    return max((t.read_last - t.read_first + t.last - t.restore_first) * frame for t in tiles)
+    kept = (min(n, stills.side**2) + min(n, CROP[0] * CROP[1])) * 6 if (n := reel.width * reel.height) else 0
+    most = STILLS_A_TILE * kept if stills.most else 0
+    return max((t.read_last - t.read_first + t.last - t.restore_first) * frame for t in tiles) + most
 
 
 def worker_bytes(
-    reel: Reel, tiles: Sequence[Tile], chain: Sequence[PassPlan], nets: Mapping[str, NetInfo], engine: Engine
+    reel: Reel, tiles: Sequence[Tile], chain: Sequence[PassPlan], nets: Mapping[str, NetInfo], spec: Spec
 ) -> int:
     """Upper bound of a restorer's memory: libraries, weights, activations, windows of RGB, and one tile's planes."""
-    picture = reel.width * reel.height
+    picture, engine = reel.width * reel.height, spec.engine
     run = [nets[p.name] for p in chain if p.name in nets]
     # Of interlaced film a net sees single fields.
     size = (reel.width, -(-reel.height // 2) if reel.interlaced else reel.height)
@@ -69,5 +77,5 @@ def worker_bytes(
         + 2 * sum(net.parameter_bytes for net in run)
         + max(activations, default=0)
         + (windows * _RGB + _FIGURES + work) * picture
-        + tile_bytes(reel, tiles)
+        + tile_bytes(reel, tiles, spec.stills)
     )

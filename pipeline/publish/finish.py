@@ -7,16 +7,18 @@ for the manifest before calling it an error.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ScratchFullError, StorageError, VerifyError
-from pipeline.publish import layout, provenance, quarantine, recorded, reports
+from pipeline.publish import kept, layout, night, provenance, quarantine, recorded, reports
 from pipeline.publish.bag import make as make_bag
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
@@ -25,6 +27,7 @@ from pipeline.publish.reports import Step
 from pipeline.reel.assemble import Assembled
 from pipeline.reel.beside import Beside, lay_beside
 from pipeline.reel.deliver import IMAGES
+from pipeline.report import page
 from pipeline.spec import RESIDUAL, Deliver
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
@@ -100,6 +103,9 @@ def finish(
     if bag:
         make_bag(out, plan.reel.name)
     tidy(plan, out)
+    with contextlib.suppress(StorageError):
+        # The reel is published; its night's page is written anew with the next one, too.
+        night.write(out)
     return _summary(plan, out, already=already)
 
 
@@ -151,6 +157,10 @@ def _publish(
     )
     for name in (*layout.REPORTS, *more, *(file for one in laid for file in one.files)):
         publication.put(name, folder / name)
+    stills = kept.publish(plan, records, joined.severities, ledger, folder)
+    pictures = [f"{layout.STILLS}/{f}" for still in stills for f in still.files.values()]
+    with ThreadPoolExecutor(_ROWS_AT_ONCE) as pool:
+        publication.put_all({name: folder / name for name in pictures}, pool)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
         one = ready(plan, index, ledger, records, output, folder, tell, local=local) if n > 0 else first
@@ -162,8 +172,10 @@ def _publish(
             publication.put(name, folder / name)
     if rest is not None:
         made.append(reports.Made("others", rest.name, rest.put(publication, tell), rest.held))
-    reports.write_summary(plan, records, joined, made, laid, folder / layout.SUMMARY)
+    said = reports.write_summary(plan, records, joined, made, laid, stills, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
+    page.write(plan, said, stills, folder / layout.FRAMES, folder / layout.SHOTS, folder / layout.PAGE)
+    publication.put(layout.PAGE, folder / layout.PAGE)
     publication.end()
 
 

@@ -25,6 +25,11 @@ TILES = "report/tiles.parquet"
 SOURCE_STREAMS = "source.streamhash"
 OUTPUT_STREAMS = "output.streamhash"
 SUMMARY = "report/reel.json"
+PAGE = "report/index.html"
+STILLS = "report/frames"
+"""Folder of the pictures that the page shows."""
+NIGHT = "index.html"
+"""Below OUT: the page of all reels."""
 REPORTS = (FRAMES, SHOTS, TILES, SOURCE_MD5, OUTPUT_MD5)
 """What is published before the deliverables, in this order. The summary, which tells of these, follows them."""
 

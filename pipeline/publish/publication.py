@@ -18,6 +18,7 @@ from pipeline.storage import store
 from pipeline.types import Plan, Sha256
 
 _ROUNDS = 5
+_AT_ONCE = 8
 _CHUNK = 4 << 20
 
 

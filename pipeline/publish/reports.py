@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from pipeline import tables
+from pipeline.plan.document import plain
 from pipeline.publish import layout
 from pipeline.publish.documents import as_json
+from pipeline.publish.kept import watched
 from pipeline.publish.recorded import check_rows
 from pipeline.reel import framemd5, streamhash
 from pipeline.reel.assemble import Assembled
@@ -22,6 +25,9 @@ from pipeline.reel.formats import pixel_format
 from pipeline.reel.picture import shape_of
 from pipeline.reel.probe import check_unchanged
 from pipeline.reel.source import open_source
+from pipeline.report.judge import Fired, Judge
+from pipeline.report.page import KeptFrame
+from pipeline.rules import WORDS, Flags, threshold, words
 from pipeline.spec import Output
 from pipeline.storage.ledger import Ledger
 from pipeline.types import Edge, FrameIndex, FrameRow, Md5, Plan, Sha256, Tile, TileRecord
@@ -38,6 +44,10 @@ class Joined:
     source_md5: list[Md5]
     output_md5: list[Md5]
     """A hash a frame, in order."""
+    fired: Mapping[str, Fired]
+    """Flag → where it stands."""
+    severities: Mapping[int, Mapping[str, float]]
+    """Frame of which stills were kept → its flags, and how bad each is."""
 
 
 def join(
@@ -58,10 +68,11 @@ def join(
             notify("rows", n + 1, len(records))
             yield rows
 
-    summary = tables.join_rows(folder / layout.FRAMES, seen())
+    judge = Judge(Flags.model_validate(plan.spec["flags"]), plan.reel.rate, watched=watched(records))
+    summary = tables.join_rows(folder / layout.FRAMES, judge.rows(seen()))
     tables.write_shots(folder / layout.SHOTS, summary)
     tables.write_tiles(folder / layout.TILES, records, reel=plan.reel.name)
-    return Joined(summary, source, output)
+    return Joined(summary, source, output, judge.fired, judge.severities)
 
 
 def _rows(
@@ -126,47 +137,71 @@ def write_summary(
     joined: Joined,
     deliverables: Sequence[Made],
     laid: Sequence[Beside],
+    kept: Sequence[KeptFrame],
     to: Path,
-) -> None:
-    """``reel.json``: the reel in one page. The figures' units and meanings stand in frames.parquet."""
+) -> dict[str, Any]:
+    """``reel.json``: the reel in one page, which is given back too. Units and meanings stand in frames.parquet."""
     summary, reel = joined.summary, plan.reel
-    to.write_text(
-        as_json(
-            {
-                "format": "reelmend-reel",
-                "version": 1,
-                "reel": reel.name,
-                "source": reel.uri,
-                "plan_id": plan.id,
-                "deliverables": deliverables,
-                "beside": laid,
-                "first": plan.first,
-                "last": plan.last,
-                "frames": summary.frames,
-                "source_frames": plan.total,
-                "rate": reel.rate,
-                "width": reel.width,
-                "height": reel.height,
-                "pixel_format": reel.format.name,
-                "shots": len(summary.shots),
-                "tiles": len(records),
-                "touched_frames": summary.touched_frames,
-                "flagged_frames": summary.flagged_frames,
-                "flags": summary.flags,
-                "psnr_min_db": summary.psnr_min_db,
-                "means": summary.means,
-                "assumed": reel.colour.assumed,
-                "restored": {
-                    "seconds": _seconds(records),
-                    "tries": sum(r.tries for r in records),
-                    "hosts": sorted({r.host for r in records}),
-                    "devices": sorted({r.device for r in records}),
-                    "finished": max(r.finished for r in records),
-                },
-            }
-        ),
-        encoding="utf-8",
+    said: dict[str, Any] = plain(
+        {
+            "format": "reelmend-reel",
+            "version": 1,
+            "reel": reel.name,
+            "source": reel.uri,
+            "plan_id": plan.id,
+            "deliverables": deliverables,
+            "beside": laid,
+            "first": plan.first,
+            "last": plan.last,
+            "frames": summary.frames,
+            "source_frames": plan.total,
+            "rate": reel.rate,
+            "width": reel.width,
+            "height": reel.height,
+            "pixel_format": reel.format.name,
+            "shots": len(summary.shots),
+            "tiles": len(records),
+            "touched_frames": summary.touched_frames,
+            "flagged_frames": summary.flagged_frames,
+            "flags": summary.flags,
+            "rules": rules_of(plan, joined.fired),
+            "stills": [{"frame": k.frame, "flags": k.flags, "files": k.files} for k in kept],
+            "psnr_min_db": summary.psnr_min_db,
+            "means": summary.means,
+            "assumed": reel.colour.assumed,
+            "restored": {
+                "seconds": _seconds(records),
+                "tries": sum(r.tries for r in records),
+                "peak_bytes": max(r.peak_bytes for r in records),
+                "device_peak_bytes": max(r.device_peak_bytes for r in records),
+                "hosts": sorted({r.host for r in records}),
+                "devices": sorted({r.device for r in records}),
+                "finished": max(r.finished for r in records),
+            },
+        }
     )
+    to.write_text(as_json(said), encoding="utf-8")
+    return said
+
+
+def rules_of(plan: Plan, fired: Mapping[str, Fired]) -> list[dict[str, Any]]:
+    """Every rule that fired, or that would fail an audit: what it says, its thresholds, and where it fired."""
+    flags = Flags.model_validate(plan.spec["flags"])
+    order = [*WORDS, *sorted(fired.keys() - WORDS.keys())]
+    return [
+        {
+            "flag": flag,
+            "title": words(flag).title,
+            "sentence": words(flag).sentence,
+            "about": words(flag).about,
+            "threshold": threshold(flags, flag),
+            "fail": flag in flags.failing,
+            "frames": fired[flag].frames if flag in fired else 0,
+            "runs": fired[flag].runs if flag in fired else [],
+        }
+        for flag in order
+        if flag in fired or flag in flags.failing
+    ]
 
 
 def _seconds(records: Sequence[TileRecord]) -> dict[str, float]:

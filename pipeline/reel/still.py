@@ -53,3 +53,33 @@ def write_png(path: Path, rgb: NDArray[np.uint8]) -> None:
     frame.pts = 0
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     path.write_bytes(b"".join(bytes(p) for p in packets))
+
+
+_QUALITIES = (3, 5, 8, 12, 20, 31)
+"""Quantisers to try, from the best; the last is the coarsest that JPEG's encoder has."""
+
+
+def jpeg(rgb: NDArray[np.uint8], most: int) -> bytes:
+    """``(H, W, 3)`` RGB of 8 bit as a JPEG of at most ``most`` bytes where any quality comes to that.
+
+    The same picture gives the same bytes. Raises ValueError for another shape or type.
+    """
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise ValueError(f"a picture is uint8 (H, W, 3), this is {rgb.dtype} {rgb.shape}")
+    # 4:2:0 wants even sides.
+    even = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), "edge")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+    frame = frame.reformat(format="yuvj420p", dst_colorspace="ITU601", dst_color_range="JPEG")
+    data = b""
+    for quality in _QUALITIES:
+        encoder: Any = av.CodecContext.create("mjpeg", "w")
+        encoder.height, encoder.width = even.shape[:2]
+        encoder.pix_fmt = "yuvj420p"
+        encoder.time_base = Fraction(1, 1)
+        encoder.thread_type, encoder.thread_count = "SLICE", 1
+        encoder.qmin = encoder.qmax = quality
+        frame.pts = 0
+        data = b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
+        if len(data) <= most:
+            break
+    return data

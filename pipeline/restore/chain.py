@@ -149,6 +149,12 @@ class Restorer:
         span = frames.span(tile.restore_first, tile.last)
         return Frames(tuple(p.numpy() for p in out), frames.format, span.first, span.pts)
 
+    @torch.inference_mode()
+    def rgb(self, frames: Frames, number: int, colour: Colour) -> Tensor:
+        """One frame of a format that was run before, as RGB ``(3, H, W)`` float32 on the device."""
+        converter = next(c for (f, k, _), c in self._converters.items() if (f, k) == (frames.format, colour))
+        return converter.to_rgb([p[None] for p in converter.upload(frames.frame(number))])[0]
+
     def _check(self, frames: Frames, tile: Tile, cuts: NDArray[np.bool_]) -> None:
         """A tile that holds too little would give other pictures than its neighbours, silently."""
         reach = sum(plan.radius for plan, _ in self._passes)

@@ -19,6 +19,17 @@ def device_name(device: str) -> str:
     return f"cpu: {_processor()}"
 
 
+def begin_peak(device: torch.device) -> None:
+    """Count the device's peak of memory from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_device_bytes(device: torch.device) -> int:
+    """Most memory that this process has held on its GPU since ``begin_peak``; 0 on a CPU."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0
+
+
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

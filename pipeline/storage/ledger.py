@@ -128,6 +128,8 @@ class Ledger:
         if not records.is_named_for(found):
             return False
         named = [(s.name, s.sha256, s.bytes) for s in found.segments]
+        if found.stills is not None:
+            named.append((found.stills.name, found.stills.sha256, found.stills.bytes))
         for name, sha256, size in [*named, (found.rows, found.rows_sha256, None)]:
             base = name.rpartition("/")[2]
             if base not in sizes or (size is not None and sizes[base] != size):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.errors import VerifyError
-from pipeline.types import Segment, TileRecord
+from pipeline.types import Segment, StillsFile, TileRecord
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -42,6 +42,8 @@ def is_named_for(record: TileRecord) -> bool:
     Their number is not looked at: of an excerpt the same tile has another.
     """
     files = [(s.name, s.deliverable, s.sha256) for s in record.segments]
+    if record.stills is not None:
+        files.append((record.stills.name, "stills", record.stills.sha256))
     frames = stem(0, record.first, record.last).partition("-")[2]
     return all(
         re.fullmatch(rf"segments/\d{{6,}}-{frames}-{re.escape(what)}-{sha256}(\.[A-Za-z0-9]+)?", name)
@@ -84,6 +86,21 @@ def from_bytes(data: bytes, uri: str) -> TileRecord:
         tries=take("tries", _is_count),
         finished=take("finished", _is_text),
         flags=tuple(take("flags", _is_list_of(_is_text))),
+        peak_bytes=take("peak_bytes", _is_count),
+        device_peak_bytes=take("device_peak_bytes", _is_count),
+        stills=_stills(take("stills", lambda v: v is None or _is_mapping(v)), uri),
+    )
+
+
+def _stills(found: Mapping[str, Any] | None, uri: str) -> StillsFile | None:
+    if found is None:
+        return None
+    take = _Taker(found, uri)
+    return StillsFile(
+        name=take("name", is_place),
+        sha256=take("sha256", is_sha256),
+        bytes=take("bytes", _is_count),
+        frames=tuple(take("frames", lambda v: _is_list_of(_is_count)(v) and v == sorted(set(v)))),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import MissingError, ScratchFullError, StorageError
+from pipeline.tables import ranges
+from pipeline.tables.ranges import Ranges
 from pipeline.tables.schema import FORMAT_KEY, TEXT_PATHS, VERSION, WORDS, Column
 
 Source = Path | BinaryIO
@@ -128,20 +130,49 @@ def read_some(source: Source, columns: Sequence[str], known: dict[str, dict[str,
     """The named columns of a file of a known kind; nothing else is read. Raises as ``reader`` does."""
     where = place(source)
     with reader(source) as (file, kind):
-        if kind not in known:
-            raise StorageError(f"the file holds {kind!r}, expected one of {', '.join(known)}", where=where)
-        types = {f.name: f.type for f in file.schema_arrow}
-        for name in columns:
-            if name not in types:
-                raise StorageError(f"there is no column {name!r}; there are {', '.join(types)}"[:2000], where=where)
-            # The one kind with columns of its own making is the tiles', with the times of steps.
-            expected = _as_read(known[kind][name].type) if name in known[kind] else pa.float32()
-            if types[name] != expected:
-                raise StorageError(f"column {name!r} is {types[name]}, expected {expected}"[:500], where=where)
+        _check_columns(file, kind, columns, known, where)
         return _read(file, columns, MAX_FRAMES, where)
 
 
-def _read(file: pq.ParquetFile, columns: Sequence[str], max_rows: int, where: str | None) -> pa.Table:
+def stream(
+    source: Source,
+    columns: Sequence[str],
+    known: dict[str, dict[str, Column]],
+    *,
+    ranged: Callable[[Ranges], bool] | None = None,
+) -> Iterator[pa.Table]:
+    """As ``read_some``, a row group at a time. ``ranged`` is asked with the ranges of a group's figures, where the file
+    tells them: of groups that it denies nothing is read."""
+    where = place(source)
+    with reader(source) as (file, kind):
+        _check_columns(file, kind, columns, known, where)
+        _check_size(file, MAX_FRAMES, where)
+        count = file.metadata.num_row_groups
+        told = ranges.from_metadata(file.metadata.metadata, count) if ranged is not None else None
+        for g in range(count):
+            if told is None or ranged is None or ranged(told[g]):
+                part = file.read_row_group(g, list(columns), use_threads=False)
+                part.validate(full=True)
+                yield part
+
+
+def _check_columns(
+    file: pq.ParquetFile, kind: str, columns: Sequence[str], known: dict[str, dict[str, Column]], where: str | None
+) -> None:
+    if kind not in known:
+        raise StorageError(f"the file holds {kind!r}, expected one of {', '.join(known)}", where=where)
+    types = {f.name: f.type for f in file.schema_arrow}
+    for name in columns:
+        if name not in types:
+            raise StorageError(f"there is no column {name!r}; there are {', '.join(types)}"[:2000], where=where)
+        # The one kind with columns of its own making is the tiles', with the times of steps.
+        expected = _as_read(known[kind][name].type) if name in known[kind] else pa.float32()
+        if types[name] != expected:
+            raise StorageError(f"column {name!r} is {types[name]}, expected {expected}"[:500], where=where)
+
+
+def _check_size(file: pq.ParquetFile, max_rows: int, where: str | None) -> int:
+    """The rows that the footer says. Raises StorageError where that, or the bytes, cannot be or are too many."""
     if not 0 <= file.metadata.num_rows <= max_rows:
         raise StorageError(f"the file says {file.metadata.num_rows} rows, at most {max_rows} are read", where=where)
     total = rows = 0
@@ -152,6 +183,11 @@ def _read(file: pq.ParquetFile, columns: Sequence[str], max_rows: int, where: st
         total += max(0, group.total_byte_size)
     if total > _MAX_BYTES or rows != file.metadata.num_rows:
         raise StorageError(f"the footer says {total} bytes in {rows} rows, which cannot be right", where=where)
+    return rows
+
+
+def _read(file: pq.ParquetFile, columns: Sequence[str], max_rows: int, where: str | None) -> pa.Table:
+    rows = _check_size(file, max_rows, where)
     # Arrow cannot read lists of dictionary words over more than one row group at a time.
     groups = range(file.metadata.num_row_groups)
     parts = [file.read_row_group(g, list(columns), use_threads=False) for g in groups]

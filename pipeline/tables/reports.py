@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StorageError
@@ -37,8 +38,8 @@ def write_shots(path: Path, summary: JoinSummary) -> None:
         file.write_table(files.table(SHOT_COLUMNS, values, full))
 
 
-def _nullable(values: NDArray[Any]) -> list[Any]:
-    return [None if v != v else v for v in values.tolist()]
+def _nullable(values: NDArray[Any] | Sequence[Sequence[str]]) -> list[Any]:
+    return [None if v != v else v for v in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
 def write_tiles(path: Path, records: Sequence[TileRecord], *, reel: str) -> None:
@@ -65,6 +66,8 @@ def write_tiles(path: Path, records: Sequence[TileRecord], *, reel: str) -> None
             r.host,
             r.device,
             r.tries,
+            r.peak_bytes,
+            r.device_peak_bytes,
             r.finished,
             r.flags,
             *(r.seconds.get(s) for s in steps),
@@ -85,3 +88,12 @@ def read_columns(source: files.Source, columns: Sequence[str]) -> dict[str, list
     """
     table = files.read_some(source, columns, _KNOWN)
     return {name: files.to_list(table.column(name)) for name in columns}
+
+
+def stream_numbers(source: files.Source, columns: Sequence[str]) -> Iterator[dict[str, NDArray[np.float64]]]:
+    """Number columns of frames, shots or tiles.parquet, a row group at a time; null is NaN. Raises as ``read_columns``.
+
+    However long a reel is, one row group is held.
+    """
+    for part in files.stream(source, columns, _KNOWN):
+        yield {name: part.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in columns}

@@ -6,11 +6,12 @@ import gc
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.errors import VerifyError
-from pipeline.tables import files
+from pipeline.tables import files, ranges
 from pipeline.tables.edges import from_metadata, to_metadata
 from pipeline.tables.schema import CUT_COLUMN, FRAME_COLUMNS, Column, schema
 from pipeline.tables.summary import JoinSummary, Summariser
@@ -70,16 +71,19 @@ def join_rows(path: Path, tiles: Iterable[Sequence[FrameRow]]) -> JoinSummary:
     VerifyError where a frame is missing, repeated or of another reel, or where there is none.
     """
     summary = Summariser()
+    told: list[ranges.Ranges] = []
     with files.writer(path, _FRAME_SCHEMA, kept=True) as file:
         for rows in _groups(_in_order(tiles)):
             shots = summary.add(rows)
             values = _values(rows, FRAME_COLUMNS)
             values[[c.name for c in FRAME_COLUMNS].index("shot")] = shots
             file.write_table(files.table(FRAME_COLUMNS, values, _FRAME_SCHEMA), row_group_size=ROW_GROUP)
+            told.append(ranges.of_group([c.name for c in FRAME_COLUMNS], values))
+        file.add_key_value_metadata(ranges.to_metadata(told))
     return summary.result()
 
 
-def _values(rows: Sequence[FrameRow], columns: Sequence[Column]) -> list[object]:
+def _values(rows: Sequence[FrameRow], columns: Sequence[Column]) -> list[Any]:
     streams = {
         f"{name}_{stream}": values
         for stream in _STREAMS

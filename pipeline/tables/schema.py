@@ -228,6 +228,7 @@ SHOT_COLUMNS: tuple[Column, ...] = (
     Column("touched_frames", _INT, "frame", "frames of which any code value changed"),
     Column("flagged_frames", _INT, "frame", "frames that carry a flag"),
     Column("psnr_min_db", _REAL, "dB", "the shot's most changed frame by PSNR"),
+    Column("flags", WORDS, "", "flags of any of its frames; empty where none"),
     *(_mean(name) for name in FIGURES),
 )
 
@@ -244,6 +245,8 @@ TILE_COLUMNS: tuple[Column, ...] = (
     Column("host", _TEXT, "", "machine that recorded the tile"),
     Column("device", _TEXT, "", "model of the device that restored it"),
     Column("tries", _INT, "1", "attempts that it took"),
+    Column("peak_bytes", _INT, "byte", "most memory that its restoring process had held by then; 0 where not known"),
+    Column("device_peak_bytes", _INT, "byte", "most memory that it took on its GPU; 0 on a CPU"),
     Column("finished", _TEXT, "", "when it was recorded, ISO 8601 in UTC"),
     Column("flags", WORDS, "", "flags of any of its frames; empty where none"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -32,9 +33,9 @@ class JoinSummary:
     flagged_frames: int
     flags: Mapping[str, int]
     """Flag → frames that carry it, by name."""
-    by_shot: Mapping[str, NDArray[Any]]
+    by_shot: Mapping[str, NDArray[Any] | Sequence[tuple[str, ...]]]
     """Columns of ``shots.parquet`` beyond the spans, ``(shots,)`` each: ``time_s``, ``touched_frames``,
-    ``flagged_frames``, ``psnr_min_db`` and every figure's mean, NaN where no frame of the shot has the figure."""
+    ``flagged_frames``, ``psnr_min_db``, ``flags`` and every figure's mean, NaN where no frame of the shot has it."""
 
     @property
     def last(self) -> int:
@@ -50,6 +51,7 @@ class _Part:
     touched: NDArray[np.int64]
     flagged: NDArray[np.int64]
     psnr_min: NDArray[np.float64]
+    flags: list[set[str]]
     sums: NDArray[np.float64]
     """(shots, figures)"""
     counts: NDArray[np.int64]
@@ -109,6 +111,7 @@ class Summariser:
                 "touched_frames": touched,
                 "flagged_frames": flagged,
                 "psnr_min_db": psnr_min,
+                "flags": [tuple(sorted(f)) for p in parts for f in p.flags],
                 **{f: shot_means[:, i] for i, f in enumerate(FIGURES)},
             },
         )
@@ -125,6 +128,7 @@ def _sum_up(rows: Sequence[FrameRow], cut: NDArray[np.bool_]) -> _Part:
         time_s=np.array([rows[i].time_s for i in at], np.float64),
         touched=np.add.reduceat(touched, at),
         flagged=np.add.reduceat(flagged, at),
+        flags=[{f for r in rows[a:b] for f in r.flags} for a, b in itertools.pairwise([*at, len(rows)])],
         psnr_min=np.minimum.reduceat(values[:, FIGURES.index("psnr_db")], at),
         sums=np.add.reduceat(np.where(has, values, 0.0), at),
         counts=np.add.reduceat(has.astype(np.int64), at),
@@ -149,5 +153,6 @@ def _merge(before: _Part, part: _Part) -> _Part:
     """Add the first shot of ``part`` to the last one of ``before``; gives the rest of ``part``."""
     for name in ("touched", "flagged", "sums", "counts"):
         getattr(before, name)[-1] += getattr(part, name)[0]
+    before.flags[-1] |= part.flags[0]
     before.psnr_min[-1] = min(before.psnr_min[-1], part.psnr_min[0])
     return _Part(**{f.name: getattr(part, f.name)[1:] for f in fields(_Part)})

@@ -61,6 +61,7 @@ def test_everything_is_there_and_the_manifest_names_all_of_it(source: str, out: 
         "report/tiles.parquet",
         "report/reel.json",
         "provenance.json",
+        "report/index.html",
     }
     assert (summary["already"], summary["frames"], summary["shots"], summary["tiles"]) == (False, 20, 2, 3)
     assert summary["folder"] == f"{out}/a/reel one"
@@ -160,7 +161,7 @@ def test_it_is_published_in_the_houses_order(
         finish(plan, index, out, scratch=scratch)
     names = [uri.removeprefix(f"{out}/r/") for uri in steps.puts()]
     assert names[0] == "provenance.json"
-    assert names[-1] == "manifest-sha256.txt"
+    assert names[-2:] == ["manifest-sha256.txt", f"{out}/index.html"]
     assert names.index("report/frames.parquet") < names.index("r.mkv") < names.index("r.proxy.mp4")
     # Nothing is cleared away before the manifest stands.
     last = steps.done.index(("put_bytes_once", f"{out}/r/manifest-sha256.txt"))

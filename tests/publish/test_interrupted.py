@@ -55,22 +55,23 @@ def test_killed_at_any_step_the_next_run_comes_to_the_same_end(
     undisturbed = copied(ready, tmp_path / "undisturbed")
     with watched(monkeypatch) as steps:
         finish(plan, index, undisturbed, scratch=scratch)
-    # provenance, five reports, the hashes of sound, two deliverables, the second one's hashes, the summary, the
-    # manifest, then four things to clear away.
-    assert len(steps.done) == 18
+    # Provenance, five reports, the hashes of sound, two deliverables, the second one's hashes, summary and page, the
+    # manifest, then four things to clear away and the night's page.
+    assert len(steps.done) == 20
     for step in range(len(steps.done)):
         out = copied(ready, tmp_path / f"out{step}")
         with watched(monkeypatch, before=kill_at(step)), pytest.raises(Killed):
             finish(plan, index, out, scratch=scratch)
         found = state(out, "r")
-        assert found.kind == ("absent" if step == 0 else "half" if step < 14 else "whole")
+        assert found.kind == ("absent" if step == 0 else "half" if step < 15 else "whole")
         provenance = store.read_bytes(f"{out}/r/provenance.json") if step else None
         summary = finish(plan, index, out, scratch=scratch)
-        assert summary["already"] is (step >= 14)
+        assert summary["already"] is (step >= 15)
         assert published(out) == published(undisturbed)
         assert provenance in (None, store.read_bytes(f"{out}/r/provenance.json"))
         assert verify([out]).ok
         assert night.contents(f"{out}/.work") == {}
+        assert Path(out, "index.html").read_text() == Path(undisturbed, "index.html").read_text()
         shutil.rmtree(out)
     assert list(scratch.iterdir()) == []
 

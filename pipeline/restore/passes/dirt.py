@@ -289,9 +289,7 @@ def _same_kind(suspects: _Suspects, n: int, other: _Suspects, reach: int) -> boo
     return bool(theirs.areas[near].sum() >= _PART * mine.areas[n])
 
 
-def _filled(
-    here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask
-) -> Tensor:
+def _filled(here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask) -> Tensor:
     """The picture with the masked spots from its neighbours, as bright as it is around them. Outside bit for bit."""
     shown, p, q = (np.ascontiguousarray(t.permute(1, 2, 0).cpu().numpy()) for t in (here, before, after))
     fill = 0.5 * (motion.warp(p, flows[0], sharp=True) + motion.warp(q, flows[1], sharp=True))
