@@ -18,8 +18,8 @@ _WORK_PX = {str(t.model_fields["kind"].default): t.bytes_px for t in TREATMENTS}
 """Pass kind → bytes that it works with, for a pixel."""
 _SIDES = (512, 384)
 """Sides in px of the spatial tiles of a net whose maps of a whole picture do not fit; smaller ones show."""
-_HALF = 0.65
-"""Bytes of ``fast`` over those of ``exact``: features take half, pictures as much, sums of TLC are wide in both."""
+_HALF = 0.55
+"""Bytes of a net's features in ``fast`` over those in ``exact``; pictures take as much in both."""
 
 
 def activation_bytes(width: int, height: int, net: NetInfo, engine: Engine, tile: int | None) -> int:
@@ -27,8 +27,10 @@ def activation_bytes(width: int, height: int, net: NetInfo, engine: Engine, tile
     picture = width * height
     # A spatial tile reads its halo on every side, and begins on a grid of 64 px.
     at_once = min(picture, (tile + 2 * engine.halo + 63) ** 2) if tile else picture
-    share = _HALF if engine.precision == "fast" and net.family != "external" else 1.0
-    return int(share * net.activation_bytes_px * at_once * engine.batch)
+    a_pixel = net.activation_bytes_px
+    if engine.precision == "fast" and net.family != "external":
+        a_pixel = min(a_pixel, _HALF * a_pixel + (1 - _HALF) * _RGB * (2 * net.radius + 2))
+    return int(a_pixel * at_once * engine.batch)
 
 
 def spatial_tile(width: int, height: int, net: NetInfo, engine: Engine) -> int | None:

@@ -181,6 +181,8 @@ def made(config: nets.NetConfig) -> nets.NAFNet | nets.MPRNet:
         for key, p in net.named_parameters():
             bound = (3 / p[0].numel()) ** 0.5 if p.ndim == 4 and not key.endswith(("beta", "gamma")) else 0.1
             p.uniform_(-bound, bound, generator=seed)
+            if p.shape == (1,):
+                p.fill_(0.25)  # MPRNet's slope, as it begins to learn
             if ".norm" in key and key.endswith("weight"):
                 p.add_(1)
     return net.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
+from pipeline.plan.memory import activation_bytes
 from pipeline.restore import nets, weights
 from pipeline.restore.nets import plain
 from pipeline.restore.nets.mprnet import reflect_to
@@ -19,6 +21,7 @@ from pipeline.restore.nets.nafnet import LayerNorm2d, Pointwise
 from pipeline.spec import NetPass
 from tests.restore.golden import filled, golden, one_thread, relative, values
 from tests.restore.live import peak_bytes_px
+from tests.restore.toys import engine, net_info
 
 __all__ = ["one_thread"]
 
@@ -422,6 +425,22 @@ class TestMemory:
         estimated = nets.parse(config).activation_bytes_px
         assert counted <= estimated * 1.001
         assert estimated <= 1.1 * counted
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            nafnet(16, [1, 1, 2], 2, [1, 1, 1], in_frames=5),
+            nafnet(8, [1, 1, 2], 2, [1, 1, 1], in_frames=5),
+            nafnet(64, [2, 2, 4, 8], 12, [2, 2, 2, 2], tlc_train_size=[256, 256]),
+            mprnet(40, 20, 16),
+        ],
+    )
+    def test_the_plan_s_bound_holds_in_bfloat16(self, config: dict[str, Any]) -> None:
+        parsed = nets.parse(config)
+        info = replace(net_info(parsed.radius), activation_bytes_px=parsed.activation_bytes_px)
+        bound = activation_bytes(1920, 1088, info, engine(precision="fast"), None)
+        counted = peak_bytes_px(config, 1088, 1920, dtype=torch.bfloat16) * 1920 * 1088
+        assert counted <= bound <= 1.25 * counted
 
     @pytest.mark.parametrize("config", [nafnet(16, [1, 1, 2], 2, [1, 1, 1], in_frames=5), mprnet(8, 4, 4)])
     def test_the_count_is_the_same_where_it_is_computed(self, config: dict[str, Any]) -> None:
