@@ -194,7 +194,7 @@ def _agents(records: Sequence[TileRecord]) -> list[dict[str, Any]]:
 def _objects(plan: Plan, outputs: Sequence[Output]) -> list[dict[str, Any]]:
     source = {
         "objectIdentifier": {"objectIdentifierType": "URI", "objectIdentifierValue": plan.reel.uri},
-        "objectCategory": "file",
+        "objectCategory": "file" if plan.reel.sequence is None else "representation",
         "objectCharacteristics": {"size": plan.reel.bytes, "format": {"formatName": plan.reel.container}},
         "significantProperties": {"source_id": plan.reel.source_id},
     }
@@ -255,8 +255,12 @@ def _events(
         (
             "fixity check",
             when,
-            f"{files[0]} put together from its segments, whose sha256 were checked; "
-            "its packets read back and compared with theirs"
+            (
+                f"the images of {files[0]} taken from segments whose sha256 were checked"
+                if outputs[0].codec in IMAGES
+                else f"{files[0]} put together from its segments, whose sha256 were checked; "
+                "its packets read back and compared with theirs"
+            )
             + ("; the further deliverables pass the same check before the manifest is written" if files[1:] else ""),
             files[:1],
             [],

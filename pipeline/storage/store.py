@@ -39,6 +39,7 @@ __all__ = [
     "put_file",
     "put_file_once",
     "read_bytes",
+    "read_head",
     "stage",
     "stat",
     "storage_of",
@@ -66,6 +67,20 @@ def read_bytes(uri: str, *, limit: int = _READ_LIMIT) -> bytes:
     if len(data) > limit:
         raise StorageError(f"it has more than the {limit} bytes that such a file may have", where=uri)
     return data
+
+
+def read_head(uri: str, size: int) -> bytes:
+    """The first ``size`` bytes of a file, or all where it has fewer; one request."""
+    where = place(uri)
+    if where.local is None:
+        return retrying(lambda: remote.get(where, 0, size), uri, "read it")
+    path = where.local
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(size)
+
+    return retrying(read, uri, "read it")
 
 
 def open_read(uri: str) -> io.BufferedReader:
