@@ -65,7 +65,7 @@ def _told(reel: Reel, index: FrameIndex) -> list[tuple[str, str]]:
         ("rate", f"{reel.rate} frames/s, {'constant' if index.constant else 'variable'}"),
         ("first pts", f"{int(index.pts[0])} × {index.time_base} s"),
         ("colour", f"matrix {c.matrix}, range {c.range}, primaries {c.primaries}, transfer {c.transfer}"),
-        ("used as", f"{c.matrix_used}, {'full' if c.full_range_used else 'limited'} range"),
+        ("used as", f"{c.matrix_used}, {'full' if c.full_range_used else 'limited'} range, {c.transfer_used}"),
         *[("assumed", a) for a in c.assumed],
         ("timecode", reel.timecode or "none"),
     ]

@@ -55,7 +55,7 @@ def objects(plan: Plan, outputs: Sequence[Output], beside: Sequence[Beside]) -> 
     """The source, the deliverables, and what lies beside them."""
     source = {
         "objectIdentifier": {"objectIdentifierType": "URI", "objectIdentifierValue": plan.reel.uri},
-        "objectCategory": "file",
+        "objectCategory": "file" if plan.reel.sequence is None else "representation",
         "objectCharacteristics": {"size": plan.reel.bytes, "format": {"formatName": plan.reel.container}},
         "significantProperties": {"source_id": plan.reel.source_id},
     }
@@ -142,8 +142,12 @@ def events(
         (
             "fixity check",
             when,
-            f"{files[0]} put together from its segments, whose sha256 were checked; "
-            "its packets read back and compared with theirs"
+            (
+                f"the images of {files[0]} taken from segments whose sha256 were checked"
+                if outputs[0].codec in IMAGES
+                else f"{files[0]} put together from its segments, whose sha256 were checked; "
+                "its packets read back and compared with theirs"
+            )
             + ("; the further deliverables pass the same check before the manifest is written" if files[1:] else ""),
             files[:1],
             [],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.reel import images
 from pipeline.reel.damage import Finding, refuse
 from pipeline.reel.reading import frames
 from pipeline.types import FrameIndex, Frames, Reel
@@ -41,8 +42,9 @@ def decode(
                 planes = [np.empty((last - first, *p.shape), p.dtype) for p in native]
             for whole, plane in zip(planes, native, strict=True):
                 whole[number - first] = plane
-    if damage is None:
-        refuse(reel.uri, found, first, last)
+    if damage is None and found:
+        where = reel.uri if reel.sequence is None else images.file_of(reel, min(f.root for f in found.values()))
+        refuse(where, found, first, last)
     return Frames(tuple(planes), reel.format, first, index.pts[first:last])
 
 

@@ -66,8 +66,7 @@ def headers(reel: Reel, first: int, last: int) -> list[bytes]:
 
 def head(uri: str) -> bytes:
     """The first bytes of a file: a DPX header."""
-    with store.open_read(uri) as file:
-        return file.read(dpx.HEADER_BYTES)
+    return store.read_head(uri, dpx.HEADER_BYTES)
 
 
 def _fetched(reel: Reel, index: FrameIndex, first: int, last: int) -> Generator[tuple[int, bytes], None, None]:

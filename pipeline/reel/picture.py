@@ -17,7 +17,7 @@ import av
 import av.error
 
 from pipeline.errors import SourceError
-from pipeline.reel import logs
+from pipeline.reel import exr, logs
 from pipeline.reel.formats import pixel_format
 from pipeline.reel.source import MAX_SIDE
 
@@ -78,7 +78,7 @@ def decode(data: bytes, codec: str, *, threads: int) -> Picture:
             if isinstance(error, MemoryError):
                 raise
             failed = error.strerror or str(error)
-    said = png_damage(data) if codec == "png" else None
+    said = png_damage(data) if codec == "png" else exr.damage(data) if codec == "exr" else None
     said = said or next((text for _, text in told if text), failed)
     if not frames:
         raise SourceError(

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from pipeline.errors import SourceError
 from pipeline.storage.look import Stat
@@ -21,7 +20,8 @@ MOST_IMAGES = 2_000_000
 """About 23 hours at 24 frames a second."""
 MOST_BYTES = 2 << 30
 """Of one image: 16384 × 8192 px of RGBA in 16 bits is half of that."""
-_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
+_NUMBERED = re.compile(r"(.*[^0-9])?([0-9]+)([^0-9]*)", re.DOTALL)
+_MOST_DIGITS = 18
 _MOST_BESIDE = 8
 
 
@@ -41,7 +41,8 @@ class Listing:
 
 def is_image(name: str) -> bool:
     """Whether a file's name is that of an image that may be a frame."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem) and dot + suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_numbered(name: str) -> bool:
@@ -140,6 +141,6 @@ def _parts(name: str) -> tuple[str, str, str] | None:
     """What stands before the number, its digits, and what stands after it with the file's suffix."""
     stem, dot, suffix = name.rpartition(".")
     match = _NUMBERED.fullmatch(stem)
-    if match is None or match[1][-1:].isdecimal():
+    if match is None or len(match[2]) > _MOST_DIGITS:
         return None  # no number, or one of more digits than any counter has
-    return match[1], match[2], match[3] + dot + suffix
+    return match[1] or "", match[2], match[3] + dot + suffix

@@ -43,6 +43,7 @@ __all__ = [
     "put_file",
     "put_file_once",
     "read_bytes",
+    "read_head",
     "stage",
     "stat",
     "storage_of",
@@ -82,6 +83,20 @@ def disk_bytes(folder: Path) -> int:
     """Size of the disk that a local folder lies on, or would lie on."""
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     return retrying(lambda: shutil.disk_usage(there).total, str(folder), "look at it")
+
+
+def read_head(uri: str, size: int) -> bytes:
+    """The first ``size`` bytes of a file, or all where it has fewer; one request."""
+    where = place(uri)
+    if where.local is None:
+        return retrying(lambda: remote.get(where, 0, size), uri, "read it")
+    path = where.local
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return file.read(size)
+
+    return retrying(read, uri, "read it")
 
 
 def open_read(uri: str) -> io.BufferedReader:

@@ -47,9 +47,6 @@ REFUSED = (
         "interlaced (upper field first",
         lambda folder: make(Film("prores", "yuv422p10le", "mov", scan="tt"), folder),
     ),
-    Refused(
-        "packed floats (TIFF)", "packs floating-point", _ffmpeg("a.nut", "-c:v", "rawvideo", "-pix_fmt", "rgbf32le")
-    ),
     Refused("a palette", "has a palette", _ffmpeg("a.mov", "-c:v", "png", "-pix_fmt", "pal8")),
     Refused("1 bit", "1 bits a component", _ffmpeg("a.mov", "-c:v", "png", "-pix_fmt", "monob")),
     Refused(
@@ -127,8 +124,9 @@ def page(verdicts: Mapping[Film, str], images: Images) -> str:
             "pictures of the tile are named. With `source.damaged: flag` the job goes on, and each is flagged "
             "`damaged` in its row, as is every picture that may build on it. FFV1 (slice CRC) and PNG tell of damage "
             "wherever it is; ProRes, DNxHR and H.264 where their decoder stumbles; HEVC, JPEG 2000, TIFF, DPX and "
-            "v210 hardly or not at all: keep checksums of such files. What FFmpeg conceals in FFV1 is the same in "
-            "every run; in other codecs that is not promised."
+            "v210 hardly or not at all: keep checksums of such files. EXR tells of lines that are gone and, compressed "
+            "by ZIP, of other damage. What FFmpeg conceals in FFV1 is the same in every run; in other codecs that is "
+            "not promised."
         ),
         "",
     ]

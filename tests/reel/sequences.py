@@ -180,6 +180,7 @@ BAD: Mapping[str, Bad] = {
     "cut short": Bad("dpx", cut("scan_0001006.dpx", 0.9), "scan_0001006.dpx", "cut short"),
     "cut png": Bad("png", cut("scan_0001006.png", 0.9), "scan_0001006.png", "the file is cut short"),
     "cut tiff": Bad("tiff", cut("scan_0001006.tif", 0.6), "scan_0001006.tif", "no picture can be decoded"),
+    "cut exr": Bad("exr", cut("scan_0001006.exr", 0.9), "scan_0001006.exr", "the file is cut short: of its 48 chunks"),
     "flipped png": Bad("png", flipped, "scan_0001004.png", "CRC"),
     "text": Bad(
         "dpx",

@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import SourceError
 from pipeline.publish import layout
 from pipeline.publish.verify import verify
+from pipeline.reel import dpx
 from pipeline.reel.convert import image_planes
 from pipeline.reel.deliver import deliver_format
 from pipeline.reel.formats import pixel_format
@@ -73,8 +74,9 @@ def _raw(folder: Path, name: str) -> list[str]:
     return [*call, "-pix_fmt", name, "-f", "rawvideo", "-"]
 
 
-def test_what_a_dpx_header_says_is_carried_frame_by_frame(tmp_path: Path) -> None:
-    folder = sequences.with_all_headers(sequences.make(tmp_path / "in" / "a"))
+@pytest.mark.parametrize("name", ["gbrp10be", "gbrp10le"])
+def test_what_a_dpx_header_says_is_carried_frame_by_frame(tmp_path: Path, name: str) -> None:
+    folder = sequences.with_all_headers(sequences.make(tmp_path / "in" / "a", "dpx", name))
     for n, file in enumerate(sequences.files(folder)):
         sequences.put(file, 1664, "2s2s2s6s4s", b"KK", b"01", b"12", b"654321", f"{n:04d}".encode())
         sequences.put(file, 1724, "f", 18.0)
@@ -87,6 +89,10 @@ def test_what_a_dpx_header_says_is_carried_frame_by_frame(tmp_path: Path) -> Non
     for a, b in zip(sequences.files(folder), sequences.files(published / "a.dpx"), strict=True):
         before, after = a.read_bytes()[:2048], b.read_bytes()[:2048]
         assert after[36:136].rstrip(b"\0") == b.name.encode()
+        assert (before[:4], after[:4]) == (b"SDPX" if name == "gbrp10be" else b"XPDS", b"SDPX")
+        assert dpx.parse(after).words == dpx.parse(before).words
+        if name == "gbrp10le":
+            continue
         for first, last in ((136, 660), (768, 770), (780 + 21, 780 + 23), (1408, 1636), (1664, 1864), (1920, 1972)):
             assert after[first:last] == before[first:last], (first, last)
     said = json.loads((published / "provenance.json").read_text())
@@ -151,6 +157,25 @@ def test_a_damaged_or_missing_image_is_named_with_its_frame(tmp_path: Path) -> N
     path.write_bytes(whole)
     (made / "scan_0001009.dpx").write_bytes(whole)
     assert {f.kind for f in verify([str(tmp_path / "out")]).findings} >= {"extra", "frames"}
+
+
+def test_a_publication_that_was_killed_halfway_is_finished(tmp_path: Path) -> None:
+    folder = sequences.make(tmp_path / "in" / "a")
+    words = ("keep_work=true", *COPY, outputs("dpx", "png"))
+    restore(folder, tmp_path / "out", *words)
+    published = tmp_path / "out" / "a"
+    whole = manifest(published)
+    (published / "manifest-sha256.txt").unlink()
+    (published / "a.dpx" / "scan_0001007.dpx").unlink()
+    (published / "a.png.png" / "scan_0001001.png").write_bytes(b"half of it")
+    (published / "a.dpx" / "scan_0001009.dpx").write_bytes(b"of nobody")
+    (published / "a.dpx" / "notes.txt").write_bytes(b"of somebody")
+    restore(folder, tmp_path / "out", *words)
+    assert manifest(published) == whole
+    assert not (published / "a.dpx" / "scan_0001009.dpx").exists()
+    assert [f.kind for f in verify([str(tmp_path / "out")]).findings] == ["extra"]
+    (published / "a.dpx" / "notes.txt").unlink()
+    assert verify([str(tmp_path / "out")]).ok
 
 
 def test_on_s3_and_again_and_over_another_plan(tmp_path: Path, s3_folder: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from pipeline.errors import SourceError
 from pipeline.plan import make_plan, to_json
 from pipeline.plan.document import from_json
 from pipeline.publish.verify import verify
-from pipeline.reel import decode, exr, index, probe
-from pipeline.reel.formats import hash_planes
+from pipeline.reel import decode, exr, image_writing, index, probe
+from pipeline.reel.formats import hash_planes, pixel_format
 from pipeline.spec import Source
 from pipeline.storage import sources, store
-from pipeline.types import FrameIndex, Reel
+from pipeline.types import Colour, FrameIndex, Reel
 from tests.cluster.alone import restore
 from tests.reel import judge, sequences
 from tests.reel.test_corrupt import mutated
@@ -151,7 +152,11 @@ def test_what_says_the_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", sequences.BAD)
 def test_a_folder_that_is_not_whole_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
     bad = sequences.BAD[case]
-    folder = sequences.make(tmp_path / "in", bad.codec, "gbrp10be" if bad.codec == "dpx" else "rgb24")
+    folder = tmp_path / "in"
+    if bad.codec == "exr":
+        sequences.make_exr(folder)
+    else:
+        sequences.make(folder, bad.codec, "gbrp10be" if bad.codec == "dpx" else "rgb24")
     bad.spoil(folder)
     with pytest.raises(SourceError) as told:
         read(folder)
@@ -192,6 +197,22 @@ def test_damaged_images_are_flagged_where_the_spec_goes_on(tmp_path: Path) -> No
     run = decode.decode(reel, about, 0, 8, threads=1, damage=found)  # type: ignore[arg-type]
     assert set(found) == {3}
     assert [hash_planes(run.frame(n), run.format) for n in range(8)] == told.md5s
+
+
+@pytest.mark.parametrize("share", [0.95, 0.6, 0.25, 0.05])
+@pytest.mark.parametrize("compression", ["none", "rle", "zip1", "zip16"])
+def test_exr_that_is_cut_short_is_told(tmp_path: Path, compression: str, share: float) -> None:
+    """FFmpeg itself gives what lines there are, and black."""
+    fmt = pixel_format("gbrpf32le")
+    planes = tuple(sequences.light("gbrpf32le", 0))
+    reel = replace(opened(sequences.make_exr(tmp_path, frames=1))[0], colour=Colour(*["unknown"] * 5, "rgb", True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_writing, "_OPTIONS", {"exr": {"compression": compression}})
+        data = image_writing.encode_image(planes, fmt, reel, spec.Output(codec="exr"))
+    assert exr.damage(data) is None
+    told = exr.damage(data[: int(len(data) * share)])
+    assert told is not None
+    assert "cut short" in told
 
 
 MUTATED = {"dpx": "gbrp10be", "tiff": "rgb48le", "png": "rgb24", "exr": "gbrpf32le"}

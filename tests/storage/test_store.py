@@ -402,3 +402,14 @@ def test_it_works_after_a_fork_in_threads_and_inside_a_running_loop(s3_folder: s
     assert asyncio.run(inside()) == want
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(lambda _: _use(uri), range(16))) == {want}
+
+
+def test_the_head_of_a_file_is_read_and_no_more(tmp_path: Path, s3_folder: str) -> None:
+    for uri in (str(tmp_path / "a"), f"{s3_folder}/a"):
+        store.put_bytes(uri, bytes(range(200)))
+        assert store.read_head(uri, 3) == b"\0\1\2"
+        assert store.read_head(uri, 4000) == bytes(range(200))
+        store.put_bytes(uri, b"")
+        assert store.read_head(uri, 3) == b""
+        with pytest.raises(MissingError):
+            store.read_head(f"{uri}-not", 3)
