@@ -229,7 +229,6 @@ def test_no_more_than_was_asked_for_is_hashed(full: Path) -> None:
 def test_any_text_is_hashes_of_streams_or_refused(text: str) -> None:
     try:
         found = streamhash.parse(text)
-    except VerifyError as error:
-        assert "is no row of a stream" in error.what
-    else:
-        assert streamhash.parse(streamhash.streamhash_text(found)) == tuple(sorted(found, key=lambda s: s.index))
+    except VerifyError:
+        return
+    assert streamhash.parse(streamhash.streamhash_text(found)) == tuple(sorted(found, key=lambda s: s.index))
