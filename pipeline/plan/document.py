@@ -74,11 +74,13 @@ def from_json(text: str, *, where: str = "plan.json") -> Plan:
                         "time_base": Fraction(reel["time_base"]),
                         "sample_aspect": Fraction(reel["sample_aspect"]),
                         "colour": Colour(**{**reel["colour"], "assumed": tuple(reel["colour"]["assumed"])}),
-                        "others": tuple(OtherStream(**{**o, "tags": _pairs(o["tags"])}) for o in reel["others"]),
+                        "others": tuple(
+                            OtherStream(**{**o, "tags": _pairs(o.get("tags", []))}) for o in reel["others"]
+                        ),
                         "tags": _pairs(reel["tags"]),
-                        "picture_tags": _pairs(reel["picture_tags"]),
+                        "picture_tags": _pairs(reel.get("picture_tags", [])),
                         "display_matrix": tuple(reel["display_matrix"]) if reel["display_matrix"] else None,
-                        "mastering": _mastering(reel["mastering"]),
+                        "mastering": _mastering(reel.get("mastering")),
                         "format": _pixel_format(fmt),
                         "sequence": _sequence(reel["sequence"]),
                     }

@@ -70,6 +70,7 @@ def test_what_a_kill_leaves_goes_with_the_next_run_though_it_stages_nothing(
     assert copies(scratch) == []
 
 
+@pytest.mark.slow
 def test_a_staged_master_is_fetched_once_a_node(
     run: Callable[..., tuple[RunResult, list[Event]]], film: Path, tmp_path: Path
 ) -> None:

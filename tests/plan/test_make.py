@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pipeline.plan.make import parameters_at
 from pipeline.plan.reads import bytes_to_read
 from pipeline.plan.tiles import cut_into_tiles, run_up
 from pipeline.spec import Spec, parse
-from pipeline.types import Plan
+from pipeline.types import Mastering, OtherStream, Plan
 from tests.plan.made_up import index, net, reel
 
 
@@ -151,6 +152,25 @@ def test_the_document_holds_the_whole_plan() -> None:
     assert back.reel == plan.reel
     assert back.tiles == plan.tiles
     assert back.overrides == plan.overrides
+
+
+def test_the_document_holds_tags_and_mastering_and_does_without_them() -> None:
+    primaries = tuple(Fraction(n, 50_000) for n in (34_000, 16_000, 13_250, 34_500, 7_500, 3_000, 15_635, 16_450))
+    said = dataclasses.replace(
+        reel(),
+        others=(OtherStream(1, "audio", "flac", "eng", "flac 48000 Hz stereo", (("title", "Sound"),)),),
+        picture_tags=(("language", "dan"),),
+        mastering=Mastering(primaries, (Fraction(1, 200), Fraction(1000)), (1000, 400)),
+    )
+    plan = make_plan(said, index(10), parse("chain: []"), {})
+    text = to_json(plan)
+    assert from_json(text).reel == said
+    older = json.loads(text)
+    for gone in ("picture_tags", "mastering"):
+        del older["reel"][gone]
+    del older["reel"]["others"][0]["tags"]
+    back = from_json(json.dumps(older)).reel
+    assert (back.picture_tags, back.mastering, back.others[0].tags) == ((), None, ())
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 1}', '{"version": 9}', "[" * 100_000])

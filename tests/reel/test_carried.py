@@ -10,7 +10,10 @@ from typing import Any
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline.errors import VerifyError
 from pipeline.reel import streamhash
 from pipeline.reel.beside import Beside, lay_beside
 from pipeline.reel.deliver import SUFFIX
@@ -220,3 +223,12 @@ def test_no_more_than_was_asked_for_is_hashed(full: Path) -> None:
     assert stream_hashes(str(full), [2, 99]) == (every[1],)
     assert stream_hashes(str(full), []) == ()
     assert streamhash.streamhash_text([StreamHash(3, "a", "0" * 64)]) == f"3,a,SHA256={'0' * 64}\n"
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_hashes_of_streams_or_refused(text: str) -> None:
+    try:
+        found = streamhash.parse(text)
+    except VerifyError:
+        return
+    assert streamhash.parse(streamhash.streamhash_text(found)) == tuple(sorted(found, key=lambda s: s.index))

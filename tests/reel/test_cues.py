@@ -134,10 +134,8 @@ def test_a_cut_film_is_refused_all_the_same(tmp_path: Path) -> None:
         remote(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "by"),
-    [("a.mkv", "ffv1", "cues"), pytest.param("a.mov", "v210", "table", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "codec", "by"), [("a.mkv", "ffv1", "cues"), ("a.mov", "v210", "table")])
 def test_probe_and_index_fetch_tables_and_not_the_film(
     name: str, codec: str, by: str, tmp_path: Path, wire: Proxy, s3_folder: str
 ) -> None:
