@@ -76,14 +76,18 @@ class FieldPass:
             treatment.reset()
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
-        upper, lower = (
-            treatment.restore([replace(j, window=tuple(p[:, lines].contiguous() for p in j.window)) for j in jobs])
-            for treatment, lines in self._both
-        )
+        upper, lower = (treatment.restore([_field(j, lines) for j in jobs]) for treatment, lines in self._both)
         return [
-            Restored(weave(u.rgb, v.rgb, 1), u.flags | v.flags, _both(u.found, v.found))
+            Restored(weave(u.rgb, v.rgb, 1), u.flags | v.flags, u.marks | v.marks, _both(u.found, v.found))
             for u, v in zip(upper, lower, strict=True)
         ]
+
+
+def _field(job: Job, lines: slice) -> Job:
+    """One field of a job. A frame that stands in several places of the window still is one."""
+    seen = {id(p): p[:, lines].contiguous() for p in (*job.window, *([job.before] if job.before is not None else []))}
+    before = seen[id(job.before)] if job.before is not None else None
+    return replace(job, window=tuple(seen[id(p)] for p in job.window), before=before)
 
 
 def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:
