@@ -336,3 +336,12 @@ def test_grain_comes_back_in_its_share_the_same_for_the_same_seed_and_frame(mode
     assert 0.008 < ground.std() < 0.012
     assert len({frame.tobytes() for frame in ground}) == 12, "another grain in every frame"
     assert np.abs(outs[0][:, 43:47, 63:67] - 0.5).max() < 0.06
+
+
+@pytest.mark.parametrize(("frames", "size"), [(1, (20, 24)), (2, (40, 64)), (5, (7, 9)), (4, (64, 3)), (6, (48, 64))])
+def test_reels_of_a_frame_or_two_and_pictures_of_a_few_px_go_through(frames: int, size: tuple[int, int]) -> None:
+    clip = np.random.default_rng(0).random((frames, *size)).astype(np.float32)
+    chain = ", ".join(f"{{pass: {p}}}" for p in ("duplicates", "stabilise", "deflicker", "fade", "dirt", "scratches"))
+    out, _ = restored(clip, chain)
+    assert out.shape == clip.shape
+    assert np.isfinite(out).all()
