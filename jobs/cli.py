@@ -129,6 +129,21 @@ def restore(
 
 
 @app.command()
+def preview(
+    source: Annotated[str, typer.Argument(metavar="SOURCE")],
+    at: Annotated[int, typer.Option("--at", min=0, help="Number of the frame, from 0.")],
+    out: Annotated[Path, typer.Option("--out", help="The picture to write (PNG).")],
+    configs: Annotated[
+        list[str] | None, typer.Option("-c", "--config", help="A preset's name, or a YAML file; may be repeated.")
+    ] = None,
+) -> None:
+    """One frame as the source has it and as configs would restore it, side by side."""
+    from jobs.preview import show_preview
+
+    _end(show_preview(source, at, configs or (), out))
+
+
+@app.command()
 def submit(
     sources: Sources,
     out: Out,

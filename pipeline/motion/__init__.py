@@ -1,7 +1,8 @@
-"""How pictures move: dense optical flow, global shifts, warping, and what hangs together in them. OpenCV's only home. numpy float32 in and out.
+"""How pictures move: dense optical flow, global shifts, warping, and what hangs together in them.
 
-Everything here is a pure function of its pictures, as long as the process keeps the number of threads that ``settle``
-set: OpenCV's flow is split into as many stripes as there are threads, and rounds otherwise at their borders.
+OpenCV's only home. numpy float32 in and out. Everything here is a pure function of its pictures, as long as the process
+keeps the number of threads that ``settle`` set: OpenCV's flow is split into as many stripes as there are threads, and
+rounds otherwise at their borders.
 """
 
 from pipeline.motion.flow import disagreement, flow, settle, warp

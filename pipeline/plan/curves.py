@@ -144,9 +144,15 @@ def stabilise(shot: Survey, settings: Mapping[str, Any], reel: Reel) -> Rows:
     trembling = float(np.sqrt(np.mean(np.square(shift).sum(1))))
     if trembling < settings["floor"] or sound.mean() < 0.9:
         return found
-    if settings["when"] == "still" and not _stands(shot, slow, sound, reel):
+    stands = _stands(shot, slow, sound, reel)
+    if settings["when"] == "still" and not stands:
         found[:, 2] = 1.0
         return found
+    if stands:
+        # A camera that stands has no slow movement of its own: what there is, is the gate's too.
+        slower = smooth(way, _PATIENCE * settings["memory"])
+        if np.abs(slower - slow).max() <= limit / 2:
+            shift = slower - way
     shift = np.clip(shift, -limit, limit)
     if reel.interlaced:
         shift[:, 1] /= 2  # in lines of a field
@@ -158,6 +164,8 @@ _SURE = 0.6
 """Least correlation of two frames that bears their shift out."""
 _STILL = 0.6
 """Least share of the textured blocks that must move as one, in the shot's median frame."""
+_PATIENCE = 4
+"""By how much longer the low-pass is where the camera stands."""
 _CALM = 0.0008
 """Fastest slow movement of a background that stands still, as a share of the picture's width a frame."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.types import COLOUR_LEVELS, Reel, Survey
 
-FADE = ("factor_r", "factor_g", "factor_b", "clear_r", "clear_g", "clear_b")
+FADE = ("factor_r", "factor_g", "factor_b", "clear_r", "clear_g", "clear_b", "clear")
 
 DARKEST = 1.0 / 255
 """Level below which density is not told: scanners see nothing there."""
@@ -22,7 +22,8 @@ def density(level: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _fade(shot: Survey, settings: Mapping[str, Any], reel: Reel) -> NDArray[np.float64]:
-    """For each frame the same: factors of each dye's density over its clearest, and those clearest densities.
+    """For each frame the same: factors of each dye's density over its clearest, those clearest densities, and the one
+    that all three then have.
 
     A dye that faded has a shorter way from clear to black. In a shot with true blacks and whites all three should go
     equally far; the longest is the least faded, and the others are raised to it, never lowered.
@@ -41,7 +42,8 @@ def _fade(shot: Survey, settings: Mapping[str, Any], reel: Reel) -> NDArray[np.f
     if factors.max() - 1.0 < settings["floor"]:
         return found
     found[:, :3] = np.minimum(factors, settings["limit"])
-    found[:, 3:] = clear
+    found[:, 3:6] = clear
+    found[:, 6] = clear[int(np.argmax(reach))]
     return found
 
 

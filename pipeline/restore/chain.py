@@ -34,8 +34,11 @@ class _Picture:
     number: int
     rgb: Tensor
     flags: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
     found: Mapping[str, float] = field(default_factory=dict)
     """What passes found in this very frame: column of ``frames.parquet`` → value."""
+    before: Tensor | None = None
+    """As the last net was given it; kept only where a later pass asks for it."""
 
 
 class Restorer:
@@ -129,8 +132,10 @@ class Restorer:
 
         sources: dict[int, tuple[Planes, Tensor]] = {}
         stream = _pictures(frames, sorted(asked), converter, wanted, sources, self._lanes)
-        for (plan, built), windows in zip(passes, reads, strict=True):
-            stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows})
+        kinds = [plan.kind for plan, _ in passes]
+        for i, ((plan, built), windows) in enumerate(zip(passes, reads, strict=True)):
+            kept = plan.kind == "net" and "grain" in kinds[i + 1 :]
+            stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows}, kept)
 
         out = _blank(frames, len(wanted), self.device)
         self.flags, self.found = {}, {}
@@ -144,7 +149,7 @@ class Restorer:
             for whole, plane in zip(out, after, strict=True):
                 self._lanes.fetch(whole[n - tile.restore_first], plane)
             observe(n, before, after, rgb_before, picture.rgb)
-            self.flags[n], self.found[n] = sorted(picture.flags), picture.found
+            self.flags[n], self.found[n] = sorted(picture.flags | picture.marks), picture.found
         self._lanes.finish()
         span = frames.span(tile.restore_first, tile.last)
         return Frames(tuple(p.numpy() for p in out), frames.format, span.first, span.pts)
@@ -192,8 +197,10 @@ def _pass(
     treatment: Pass,
     reads: Mapping[int, tuple[int, ...]],
     parameters: Mapping[int, Mapping[str, float]],
+    keep: bool,
 ) -> Iterator[_Picture]:
-    """The frames ``reads`` asks for, restored. ``stream`` gives every frame that they read, in order."""
+    """The frames ``reads`` asks for, restored. ``stream`` gives every frame that they read, in order. keep: each takes
+    along what it was before."""
     # Frame → the oldest frame that it or a later one reads. A frame that is handed through reads less than the next.
     oldest: dict[int, int] = {}
     least = 1 << 62
@@ -208,7 +215,7 @@ def _pass(
         while newest not in held:
             picture = next(stream)
             held[picture.number] = picture
-        yield from _restored(numbers, treatment, held, reads, parameters)
+        yield from _restored(numbers, treatment, held, reads, parameters, keep)
 
 
 def _restored(
@@ -217,10 +224,15 @@ def _restored(
     held: Mapping[int, _Picture],
     reads: Mapping[int, tuple[int, ...]],
     parameters: Mapping[int, Mapping[str, float]],
+    keep: bool,
 ) -> Iterator[_Picture]:
     """One group of frames."""
     strengths = {n: parameters[n].get("strength", 1.0) for n in numbers}
-    jobs = [Job(n, tuple(held[m].rgb for m in reads[n]), parameters[n]) for n in numbers if strengths[n] != 0.0]
+    jobs = [
+        Job(n, tuple(held[m].rgb for m in reads[n]), parameters[n], held[n].before)
+        for n in numbers
+        if strengths[n] != 0.0
+    ]
     found = {job.number: r for job, r in zip(jobs, treatment.restore(jobs), strict=True)} if jobs else {}
     for n in numbers:
         if n not in found:
@@ -231,7 +243,8 @@ def _restored(
             rgb = source + strengths[n] * (rgb - source)
         # A frame carries the flags of all that it was made from.
         flags = found[n].flags.union(*(held[m].flags for m in reads[n]))
-        yield _Picture(n, rgb, flags, {**held[n].found, **found[n].found})
+        marks = held[n].marks | found[n].marks
+        yield _Picture(n, rgb, flags, marks, {**held[n].found, **found[n].found}, source if keep else held[n].before)
 
 
 def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:

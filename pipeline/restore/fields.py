@@ -77,10 +77,7 @@ class FieldPass:
             treatment.reset()
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
-        upper, lower = (
-            treatment.restore([replace(j, window=tuple(p[:, lines].contiguous() for p in j.window)) for j in jobs])
-            for treatment, lines in self._both
-        )
+        upper, lower = (treatment.restore([_field(j, lines) for j in jobs]) for treatment, lines in self._both)
         return [self._woven(j, u, v) for j, u, v in zip(jobs, upper, lower, strict=True)]
 
     def _woven(self, job: Job, upper: Restored, lower: Restored) -> Restored:
@@ -88,7 +85,14 @@ class FieldPass:
         # One restored field and one that was left alone would make a comb.
         left = job.window[self.radius] if GUARD in flags else None
         rgb = weave(upper.rgb, lower.rgb, 1) if left is None else left
-        return Restored(rgb, flags, _both(upper.found, lower.found))
+        return Restored(rgb, flags, upper.marks | lower.marks, _both(upper.found, lower.found))
+
+
+def _field(job: Job, lines: slice) -> Job:
+    """One field of a job. A frame that stands in several places of the window still is one."""
+    seen = {id(p): p[:, lines].contiguous() for p in (*job.window, *([job.before] if job.before is not None else []))}
+    before = seen[id(job.before)] if job.before is not None else None
+    return replace(job, window=tuple(seen[id(p)] for p in job.window), before=before)
 
 
 def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:

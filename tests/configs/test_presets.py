@@ -38,7 +38,7 @@ def paths(value: Any, at: str = "") -> Iterator[str]:
 
 
 def test_the_promised_presets_are_there() -> None:
-    assert {p.stem for p in PRESETS} >= {"archive", "demo", "proxy", "overnight"}
+    assert {p.stem for p in PRESETS} >= {"archive", "clean", "silent", "demo", "proxy", "overnight"}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)

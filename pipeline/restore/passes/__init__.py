@@ -9,7 +9,9 @@ from pipeline.restore.passes.deflicker import DeflickerPass
 from pipeline.restore.passes.dirt import DirtPass
 from pipeline.restore.passes.duplicates import DuplicatesPass
 from pipeline.restore.passes.fade import FadePass
+from pipeline.restore.passes.grain import GrainPass
 from pipeline.restore.passes.net import NetPass
+from pipeline.restore.passes.scratches import ScratchesPass
 from pipeline.restore.passes.stabilise import StabilisePass
 
 __all__ = ["FACTORIES", "Bench", "Factory", "Job", "NetPass", "Pass", "Restored"]
@@ -20,6 +22,8 @@ FACTORIES: Mapping[str, Factory] = {
     "stabilise": StabilisePass.build,
     "fade": FadePass.build,
     "dirt": DirtPass.build,
+    "scratches": ScratchesPass.build,
+    "grain": GrainPass.build,
     "duplicates": DuplicatesPass.build,
 }
 """Pass kind → how it is built; a new treatment is added here."""

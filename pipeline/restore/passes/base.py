@@ -24,6 +24,8 @@ class Job:
     parameters: Mapping[str, float]
     """This frame's values of what may change from frame to frame. ``strength`` is the chain's business, not the
     pass's."""
+    before: Tensor | None = None
+    """The frame as the last net before this pass was given it; None where no net changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Restored:
     rgb: Tensor
     """(3, H, W) float32; the window's own middle where nothing is to be changed."""
     flags: frozenset[str] = frozenset()
+    marks: frozenset[str] = frozenset()
+    """Flags of this very frame. ``flags``, beside them, go on to every frame that is made from this one."""
     found: Mapping[str, float] = field(default_factory=dict)
     """What it found in the frame: column of ``frames.parquet`` → value."""
 

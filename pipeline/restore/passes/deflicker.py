@@ -35,7 +35,7 @@ class DeflickerPass:
 
 
 def _one(rgb: Tensor, said: Mapping[str, float]) -> Restored:
-    flags = frozenset({FLASH}) if said.get("flash", 0.0) > 0 else frozenset()
+    marks = frozenset({FLASH}) if said.get("flash", 0.0) > 0 else frozenset()
     levels = [said.get(f"level_{i}", 0.0) for i in range(KNOTS)]
     gains = [said.get(f"gain_{i:02d}", 0.0) for i in range(GRID * GRID)]
     out = rgb
@@ -45,7 +45,7 @@ def _one(rgb: Tensor, said: Mapping[str, float]) -> Restored:
         grid = torch.tensor(gains, dtype=torch.float32, device=rgb.device).view(1, 1, GRID, GRID)
         # Blocks' middles are the grid's points; between them straight, beyond them level.
         out = out * F.interpolate(grid, size=rgb.shape[1:], mode="bilinear", align_corners=False)[0].exp_()
-    return Restored(out, flags)
+    return Restored(out, marks=marks)
 
 
 def _curve(rgb: Tensor, added: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """Dirt: spots that lie in one frame alone, found against both neighbours as they moved, and filled from them.
 
-Detection is SDIp (Kokaram 1998): a pixel is suspect where it differs from both motion-compensated neighbours, in the same
-direction, while those agree. Under a spot the flow is led astray by the spot itself, so it is filled in from around
-before a second look decides. What speaks against dirt: flows there and back that disagree around the spot; a spot like
-it nearby in a neighbour, or something of its kind that was suspect there (limbs beyond the flow's reach, rain, sparkle).
+Detection is SDIp (Kokaram 1998): a pixel is suspect where it differs from both motion-compensated neighbours, in the
+same direction, while those agree. Under a spot the flow is led astray by the spot itself, so it is filled in from
+around before a second look decides. What speaks against dirt: flows there and back that disagree around the spot; a
+spot like it nearby in a neighbour, or something of its kind that was suspect there (limbs beyond the flow's reach,
+rain, sparkle); and much of all that around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from pipeline import motion
 from pipeline.motion import Regions
 from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.kept import Kept
 from pipeline.types import PassPlan
 
 LIMIT = "dirt-limit"
@@ -30,7 +32,6 @@ MOTION = "fast-motion"
 Picture = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_WEIGHTS = (0.2126, 0.7152, 0.0722)
 _ASTRAY = 8
 """Px around a spot where it leads the flow astray: the side of the flow's patches."""
 _AROUND = 31
@@ -41,8 +42,10 @@ _REACH = 0.04
 """How far a spot is looked for in the neighbours, as a share of the width: as far as things move between frames."""
 _LIKE = 0.5
 """A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast."""
-_PART = 0.3
+_PART = 0.4
 """What is nearby in a neighbour counts where it has this share of the spot's area."""
+_LARGER = 2.5
+"""And where it is no more than this many times as large: another blotch altogether."""
 _SPECK = 12
 """Px below which a spot is too small to be told from others by its looks."""
 _REPEAT = 0.25
@@ -88,45 +91,28 @@ class DirtPass:
         return cls(plan.settings)
 
     def reset(self) -> None:
-        self._held: dict[int, Tensor] = {}
-        self._kept: dict[tuple[Any, ...], Any] = {}
+        self._kept = Kept()
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         return [self._one(job.window) for job in jobs]
 
-    # What was found of pictures is kept as long as they are in the window: a flow serves two frames.
-
-    def _keep(self, window: Sequence[Tensor]) -> None:
-        self._held = {id(p): p for p in window}
-        self._kept = {k: v for k, v in self._kept.items() if all(i in self._held for i in k[1:])}
-
-    def _of(self, what: str, make: Callable[..., Any], *pictures: Tensor) -> Any:
-        key = (what, *(id(p) for p in pictures))
-        if key not in self._kept:
-            self._kept[key] = make(*pictures)
-        return self._kept[key]
-
-    def _luma(self, picture: Tensor) -> Picture:
-        return self._of("luma", _luma_of, picture)
-
-    def _flow(self, a: Tensor, b: Tensor) -> Picture:
-        return self._of("flow", lambda x, y: motion.flow(self._luma(x), self._luma(y)), a, b)
-
     def _apart(self, a: Tensor, b: Tensor) -> Picture:
         """Px by which the flow from a to b and the one back disagree."""
-        return self._of("apart", lambda x, y: motion.disagreement(self._flow(x, y), self._flow(y, x)), a, b)
+        return self._kept.of(
+            "apart", lambda x, y: motion.disagreement(self._kept.flow(x, y), self._kept.flow(y, x)), a, b
+        )
 
     def _one(self, window: Sequence[Tensor]) -> Restored:
-        self._keep(window)
+        self._kept.hold(window)
         here = window[2]
         before, after = self._neighbours(window)
         if before is None or after is None:
             return Restored(here)  # at a cut: what one side alone says is no evidence
-        suspects: _Suspects = self._of("suspects", self._suspects, before, here, after)
+        suspects: _Suspects = self._kept.of("suspects", self._suspects, before, here, after)
         spots = suspects.spots
         size = here.shape[1] * here.shape[2]
         if int(spots.areas[1:].sum()) > self._most * size:
-            return Restored(here, frozenset({LIMIT}))
+            return Restored(here, marks=frozenset({LIMIT}))
         strong = suspects.peaks >= 1.0
         strong &= spots.areas <= self._largest * size
         if not strong[1:].any():
@@ -134,28 +120,27 @@ class DirtPass:
         # A second look, with the movement under the spots as it is around them.
         covered = motion.grow(spots.chosen(strong), _ASTRAY)
         flows = [self._under(here, other, covered) for other in (before, after)]
-        moved = [motion.warp(self._luma(p), f) for p, f in zip((before, after), flows, strict=True)]
-        again = self._against(self._luma(here), *moved, mask=covered)
+        moved = [motion.warp(self._kept.luma(p), f) for p, f in zip((before, after), flows, strict=True)]
+        again = self._against(self._kept.luma(here), moved, covered)
         sound = strong & self._trusted(spots, covered, here, before, after, flows)
         sound &= spots.most(np.where(again.sign == suspects.sign, again.strength, 0)) >= 1.0
         dirt = sound & ~self._moves(spots, sound, suspects, window, moved)
+        dirt &= ~_amid_movement(spots, dirt, strong & ~dirt)
         left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
-        flags = frozenset({MOTION}) if left > _TOLD else frozenset()
+        marks = frozenset({MOTION}) if left > _TOLD else frozenset()
         sure = spots.chosen(dirt) & (again.strength > 0.4)
         mask = sure | (motion.grow(sure, 2) & (again.plain > 0.5))
         found = {"dirt_fraction": float(mask.mean())}
         if not mask.any():
-            return Restored(here, flags, found)
-        return Restored(_filled(here, before, after, flows, mask), flags, found)
+            return Restored(here, marks=marks, found=found)
+        return Restored(_filled(here, before, after, flows, mask), marks=marks, found=found)
 
     def _neighbours(self, window: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
         """The nearest frames of the shot on both sides that are no repeats of this one."""
-        here = self._luma(window[2])
 
         def differs(p: Tensor) -> float:
-            return self._of("differs", lambda x, y: float(np.abs(self._luma(x) - self._luma(y)).mean()), p, window[2])
+            return float(np.abs(self._kept.luma(p) - self._kept.luma(window[2])).mean())
 
-        del here
         usual = max(differs(p) for p in window)
         sides: list[Tensor | None] = []
         for near, far in ((1, 0), (3, 4)):
@@ -163,15 +148,14 @@ class DirtPass:
             sides.append(next((p for p in others if differs(p) > _REPEAT * usual), None))
         return sides[0], sides[1]
 
-    def _against(self, here: Picture, before: Picture, after: Picture, mask: Mask | None = None) -> _Suspects:
-        """What lies outside both pictures' range alike. Their brightness is first made this one's, place by place.
+    def _against(self, here: Picture, others: Sequence[Picture], mask: Mask | None = None) -> _Suspects:
+        """What lies outside both other pictures' range alike. Their brightness is first made this one's.
 
         mask: known spots; what the pictures differ by elsewhere tells how far a spot must stand out. Without it the
         first look finds them.
         """
-        low, high = here, here
         parts = []
-        for other in (before, after):
+        for other in others:
             offset = motion.mean(np.clip(here - other, -self._threshold, self._threshold), 2 * _AROUND + 1)
             low, high = motion.envelope(other + offset)
             # Against the other's nearest value within a pixel: half a pixel of error is no spot.
@@ -192,12 +176,12 @@ class DirtPass:
         return _Suspects(strength, plain, e1 > 0, spots, spots.most(strength), bright)
 
     def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> _Suspects:
-        moved = (motion.warp(self._luma(p), self._flow(here, p)) for p in (before, after))
-        return self._against(self._luma(here), *moved)
+        moved = [motion.warp(self._kept.luma(p), self._kept.flow(here, p)) for p in (before, after)]
+        return self._against(self._kept.luma(here), moved)
 
     def _under(self, here: Tensor, other: Tensor, covered: Mask) -> Picture:
         """The flow, with what lies under spots taken from around them."""
-        flow = self._flow(here, other)
+        flow = self._kept.flow(here, other)
         around = motion.mean_outside(flow, covered, _AROUND)
         return np.where(covered[..., None], around, flow)
 
@@ -212,7 +196,7 @@ class DirtPass:
     ) -> NDArray[np.bool_]:
         """(N,) whether the flows there and back agree around each spot."""
         sound = np.ones(len(spots), np.bool_)
-        steep = self._of("steep", lambda p: _steepness(self._luma(p)), here)
+        steep = self._kept.of("steep", lambda p: _steepness(self._kept.luma(p)), here)
         for other, flow in zip((before, after), flows, strict=True):
             apart = np.minimum(self._apart(here, other), 16.0)
             allowed = self._trust + 0.1 * np.hypot(flow[..., 0], flow[..., 1])
@@ -231,7 +215,7 @@ class DirtPass:
         moved: Sequence[Picture],
     ) -> NDArray[np.bool_]:
         """(N,) whether a neighbour has something like the spot nearby."""
-        here = self._luma(window[2])
+        here = self._kept.luma(window[2])
         reach = max(8, round(_REACH * here.shape[1]))
         others = self._others(window)
         found = np.zeros(len(spots), np.bool_)
@@ -256,17 +240,15 @@ class DirtPass:
     def _others(self, window: Sequence[Tensor]) -> list[_Suspects]:
         """What was suspect in the neighbouring frames, against their own neighbours."""
         found = []
-        for a, b, c in ((0, 1, 2), (2, 3, 4)):
-            three = [window[i] for i in (a, b, c)]
+        for far, near, other in ((0, 1, 3), (4, 3, 1)):
+            # Where the neighbour is the shot's first or last frame, both frames on its one side speak.
+            third = far if window[far] is not window[near] else other
+            three = [window[i] for i in (min(2, third), near, max(2, third))]
+            if third == other:
+                three = [window[2], window[near], window[other]]
             if len({id(p) for p in three}) == 3:
-                found.append(self._of("suspects", self._suspects, *three))
+                found.append(self._kept.of("suspects", self._suspects, *three))
         return found
-
-
-def _luma_of(picture: Tensor) -> Picture:
-    r, g, b = picture.unbind(0)
-    luma: Picture = (r * _WEIGHTS[0]).add_(g, alpha=_WEIGHTS[1]).add_(b, alpha=_WEIGHTS[2]).cpu().numpy()
-    return luma
 
 
 def _steepness(luma: Picture) -> Picture:
@@ -277,14 +259,25 @@ def _steepness(luma: Picture) -> Picture:
     return np.maximum(across, down)
 
 
+def _amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) whether more around a spot was left alone as moving than was taken for dirt: then it is no safer than they.
+
+    Rain, water and crowds are full of spots of which a few always find nothing like them nearby.
+    """
+    side = max(3, spots.labels.shape[1] // 4) | 1
+    taken, moving = (motion.mean(spots.chosen(which).astype(np.float32), side) for which in (dirt, left))
+    return spots.sum(moving > taken) > 0.5 * spots.areas
+
+
 def _same_kind(suspects: _Suspects, n: int, other: _Suspects, reach: int) -> bool:
     """Whether a neighbour has something nearby that is as bright or dark, and a good part as large: together, for what
     rains or sparkles comes in other pieces each time."""
     mine, theirs = suspects.spots, other.spots
     sides = (theirs.boxes[:, 2:] - theirs.boxes[:, :2]).max(1)
     own = int((mine.boxes[n, 2:] - mine.boxes[n, :2]).max())
-    near = np.hypot(*(theirs.middles - mine.middles[n]).T) < reach + 0.5 * (sides + own)
+    near = np.hypot(*(theirs.middles - mine.middles[n]).T) < reach + 0.75 * (sides + own)
     near &= (other.bright == suspects.bright[n]) & (other.peaks >= 0.6)
+    near &= theirs.areas <= _LARGER * mine.areas[n]
     near[0] = False
     return bool(theirs.areas[near].sum() >= _PART * mine.areas[n])
 

@@ -27,6 +27,6 @@ class DuplicatesPass:
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         return [
-            Restored(j.window[0], frozenset({DUPLICATE}) if j.parameters.get("duplicate", 0.0) > 0 else frozenset())
+            Restored(j.window[0], marks=frozenset({DUPLICATE} if j.parameters.get("duplicate", 0.0) > 0 else ()))
             for j in jobs
         ]

@@ -41,5 +41,5 @@ def _one(rgb: Tensor, said: Mapping[str, float]) -> Tensor:
     )
     # What lies below the darkest level told moves with it.
     seen = rgb.clamp(min=DARKEST)
-    dense = seen.log10().neg_().sub_(clear).mul_(factor).add_(clear)
+    dense = seen.log10().neg_().sub_(clear).mul_(factor).add_(said["clear"])
     return rgb + (torch.pow(10.0, dense.neg_()) - seen)

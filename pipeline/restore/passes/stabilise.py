@@ -39,11 +39,11 @@ class StabilisePass:
         found = []
         for job in jobs:
             x, y = job.parameters.get("shift_x", 0.0), job.parameters.get("shift_y", 0.0)
-            flags = frozenset({WEAVE}) if job.parameters.get("weave", 0.0) > 0 else frozenset()
+            marks = frozenset({WEAVE}) if job.parameters.get("weave", 0.0) > 0 else frozenset()
             strength = job.parameters.get("strength", 1.0)
             rgb = job.window[0]
             moved = shifted(rgb, x, y)
-            found.append(Restored(moved, flags, {"shift_x_px": strength * x, "shift_y_px": strength * y}))
+            found.append(Restored(moved, marks=marks, found={"shift_x_px": strength * x, "shift_y_px": strength * y}))
         return found
 
 
