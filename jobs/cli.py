@@ -88,6 +88,9 @@ def restore(
     overwrite: Overwrite = False,
     address: Address = "local",
     shard: Shard = None,
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="FILE", help="Append the run's events as JSON lines; -: to stderr.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Restore reels. A run that was stopped goes on where it was; a reel that is done is not touched."""
@@ -97,7 +100,7 @@ def restore(
     job = make_job(
         sources, out, config=config, overrides=overrides or (), frames=frames, overwrite=overwrite, shard=shard
     )
-    _end(run(job, address=address, as_json=as_json))
+    _end(run(job, address=address, as_json=as_json, log=log))
 
 
 @app.command()
