@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from jobs.bench_audit import audit
+from jobs.bench_figures import figures
 from jobs.bench_memory import memory
 from jobs.bench_orchestration import orchestration
 from jobs.bench_planning import planning
@@ -23,9 +25,12 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "restorer-idle": restorer_idle,
     "memory": memory,
     "orchestration": orchestration,
+    "figures": figures,
+    "audit": audit,
 }
 """Part → measures it, in an empty folder that is removed afterwards."""
 QUICK: Mapping[str, Callable[[Path], Part]] = {
+    "audit-quick": partial(audit, reels=5, frames=6_000, name="audit-quick"),
     "memory-quick": partial(memory, frames=120, times=4, name="memory-quick"),
     "orchestration-quick": partial(
         orchestration, frames=240, width=160, height=120, samples=4, name="orchestration-quick"
