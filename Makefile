@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Ray sends usage figures unless it is told not to before it starts.
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup demo test test-all lint format bench fuzz clean
+.PHONY: setup setup-browser demo test test-all lint format bench fuzz clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -28,6 +28,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH_ARGS) torch==2.13.0 setuptools
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
+
+# Chromium, in which the tests look at the report's page. Debian and root only; elsewhere it says so, and those tests
+# skip themselves and say so too.
+setup-browser:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then echo "chromium is here"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+	      chromium chromium-driver fonts-dejavu-core; } >/dev/null || echo "chromium cannot be installed: its tests will skip" >&2; \
+	else echo "no chromium, and no apt-get as root to install it: its tests will skip" >&2; fi
 
 demo: setup
 	$(BIN)/reelmend demo --out demo-out

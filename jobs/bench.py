@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jobs.bench_audit import audit
+from jobs.bench_figures import figures
 from jobs.bench_memory import memory
 from jobs.bench_net import actors, net_part
 from jobs.bench_orchestration import orchestration
@@ -29,9 +31,12 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "memory": memory,
     "orchestration": orchestration,
     "actors": actors,
+    "figures": figures,
+    "audit": audit,
 }
 """Part → measures it, in an empty folder that is removed afterwards."""
 QUICK: Mapping[str, Callable[[Path], Part]] = {
+    "audit-quick": partial(audit, reels=5, frames=6_000, name="audit-quick"),
     "memory-quick": partial(memory, frames=120, times=4, name="memory-quick"),
     "orchestration-quick": partial(
         orchestration, frames=240, width=160, height=120, samples=4, name="orchestration-quick"

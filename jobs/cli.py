@@ -109,6 +109,9 @@ def restore(
     bag: Bag = False,
     address: Address = "local",
     shard: Shard = None,
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="FILE", help="Append the run's events as JSON lines; -: to stderr.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Restore reels. A run that was stopped goes on where it was; a reel that is done is not touched."""
@@ -125,7 +128,7 @@ def restore(
         shard=shard,
         bag=bag,
     )
-    _end(run(job, address=address, as_json=as_json))
+    _end(run(job, address=address, as_json=as_json, log=log))
 
 
 @app.command()

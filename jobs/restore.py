@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from jobs.common import check_shots, find_nets, find_sources, find_span, load_spec, print_json, take_shard
 from jobs.display import Display
+from jobs.journal import Journal
+from pipeline.cluster.progress import Event, Listener
 from pipeline.cluster.run import RunResult, run_job
 from pipeline.cluster.work import Job
 from pipeline.storage import store
@@ -42,10 +45,23 @@ def make_job(
     )
 
 
-def restore(job: Job, *, address: str, as_json: bool) -> int:
-    """Run a job; the exit status: 0 all done, 1 some reel not, 128 + n where signal n stopped it."""
-    with Display() as display:
-        result = run_job(job, display, address=address)
+def restore(job: Job, *, address: str, as_json: bool, log: str | None = None) -> int:
+    """Run a job; the exit status: 0 all done, 1 some reel not, 128 + n where signal n stopped it.
+
+    log: a file to which the run's events are appended as JSON lines; ``-``: stderr, in place of what people read.
+    """
+    with contextlib.ExitStack() as stack:
+        listeners: list[Listener] = []
+        if log is not None:
+            listeners.append(stack.enter_context(Journal(log)))
+        if log != "-":
+            listeners.append(stack.enter_context(Display()))
+
+        def listen(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        result = run_job(job, listen, address=address)
     if as_json:
         print_json({"out": job.out, "reels": [dataclasses.asdict(o) for o in result.outcomes]})
     return exit_status(result)

@@ -25,9 +25,9 @@ class Rule(BaseModel):
 
 
 class HeavyChange(Rule):
-    above: float = Field(default=0.30, ge=0.0, le=1.0)
+    above: float = Field(default=0.60, ge=0.0, le=1.0)
     """Share of pixels that changed by more than 4/255 (``changed_fraction``). Worn prints come to 0.2 under the bundled
-    net; beyond that dirt is rarely the reason."""
+    net, and to 0.5 where coarse grain was taken off; beyond that neither is the reason."""
 
 
 class PossibleInvention(Rule):

@@ -68,6 +68,9 @@ class TileSummary:
     """Wall time that the restorer computed, in seconds."""
     ours: bool
     """Our record stands; False where another run's was first."""
+    tile_id: str = ""
+    host: str = ""
+    """That recorded it."""
 
 
 class Executor(Protocol):

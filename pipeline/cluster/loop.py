@@ -246,7 +246,7 @@ class Loop:
         reel.board.done(tile)
         reel.restored += summary.ours
         self._tell.computed(summary.restore_seconds)
-        self._tell(TileDone(reel.name, tile, reel.plan.tile_frames[tile]))
+        self._tell(TileDone(reel.name, tile, reel.plan.tile_frames[tile], summary.tile_id, summary.host))
 
     def _failed(self, work: Work, failure: Failure) -> None:
         reel, now = self._reels[work.reel], self._clock()

@@ -48,6 +48,10 @@ class TileDone:
     reel: str
     tile: int
     frames: int
+    tile_id: str = ""
+    """As in the ledger."""
+    host: str = ""
+    """That recorded it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from types import FrameType
 
 from pipeline.cluster import steps
 from pipeline.cluster.loop import Loop
+from pipeline.cluster.metrics import Metrics
 from pipeline.cluster.policy import Limits
-from pipeline.cluster.progress import Listener, RunStarted
+from pipeline.cluster.progress import Event, Listener, RunStarted
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.cluster.session import connected
 from pipeline.cluster.work import Job
@@ -49,12 +50,13 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
     # Inside: Ray, too, takes SIGTERM for itself when it connects.
     with connected(address, cpus=job.spec.cluster.local_cpus), _signals() as stop:
         executor = RayExecutor(job)
-        listener(RunStarted(len(job.sources), executor.room.restorers, executor.room.device))
+        told = _both(listener, Metrics())
+        told(RunStarted(len(job.sources), executor.room.restorers, executor.room.device))
         try:
             loop = Loop(
                 job.sources,
                 executor,
-                listener,
+                told,
                 out=job.out,
                 limits=Limits(application=job.spec.cluster.tries, crash=job.spec.cluster.crashes),
                 budget=executor.room.in_flight_bytes,
@@ -69,6 +71,17 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
         # What a worker of this machine still held when it was told to let go.
         steps.sweep(job.spec, run=job.run)
     return RunResult(outcomes, stop.signal)
+
+
+def _both(listener: Listener, metrics: Listener) -> Listener:
+    """The run's listener, and the figures for Prometheus: what goes wrong with those is no concern of the run."""
+
+    def tell(event: Event) -> None:
+        with contextlib.suppress(Exception):
+            metrics(event)
+        listener(event)
+
+    return tell
 
 
 class _Stop:

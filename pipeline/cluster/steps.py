@@ -296,7 +296,9 @@ def encode_tile(work: ReelWork, restored: Restored, tries: int, decoded: Decoded
         stills=stills,
     )
     stands = ledger.record(record)
-    return TileSummary(restore_seconds=restored.seconds["restore"], ours=stands == record)
+    return TileSummary(
+        restore_seconds=restored.seconds["restore"], ours=stands == record, tile_id=record.tile_id, host=record.host
+    )
 
 
 def _put_stills(pictures: Sequence[Picture], ledger: Ledger, folder: Path, stem: str) -> StillsFile | None:

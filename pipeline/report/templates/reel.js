@@ -65,7 +65,7 @@
       b.addEventListener("click", () => { show(i); point(bucketOf(data.kept[i].frame)); });
       b.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-        if (step) { show(shown + step, true); point(bucketOf(data.kept[shown].frame)); event.preventDefault(); }
+        if (step) { show(i + step, true); point(bucketOf(data.kept[shown].frame)); event.preventDefault(); }
       });
     });
   }

@@ -1,0 +1,115 @@
+"""A film that went well, one that was restored by a wrong net, one with seams and flicker: each its own flags."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from jobs.audit import show_audit
+from pipeline import tables
+from pipeline.publish import layout
+from pipeline.publish.verify import verify
+from pipeline.restore import weights
+from pipeline.spec import NetPass
+from tests.report import films
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return films.source(tmp_path_factory.mktemp("film"))
+
+
+@pytest.fixture(scope="module")
+def good(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Restored by the bundled net, in spatial tiles, with five frames kept."""
+    return films.restore(film, tmp_path_factory.mktemp("good"), "engine.tile=128", "stills={most: 6, side: 128}")
+
+
+def test_a_film_that_went_well_has_no_flags(good: Path) -> None:
+    assert films.flags(good) == {}
+    said = json.loads((good / layout.SUMMARY).read_text())
+    assert (said["flags"], said["flagged_frames"], said["rules"]) == ({}, 0, [])
+    columns = tables.read_columns(good / layout.FRAMES, ["seam_space", "seam_time", "ydif_source", "tout_source"])
+    assert max(columns["seam_space"]) < 0.5
+    # In `exact` the overlap frame comes out the same in both tiles.
+    assert [n for n, v in enumerate(columns["seam_time"]) if v is not None] == [films.TILE]
+    assert {v for v in columns["seam_time"] if v is not None} == {0.0}
+    assert None not in columns["tout_source"]
+
+
+def test_tiles_say_what_they_took(good: Path) -> None:
+    names = ["bytes", "tries", "host", "device", "peak_bytes", "device_peak_bytes", "decode_s", "restore_s", "encode_s"]
+    got = tables.read_columns(good / layout.TILES, names)
+    assert all(v > 0 for name in ("bytes", "tries", "restore_s", "encode_s", "decode_s") for v in got[name])
+    assert min(got["peak_bytes"]) > 100 << 20
+    assert got["device_peak_bytes"] == [0, 0]
+
+
+def test_stills_are_kept_published_and_bounded(good: Path) -> None:
+    said = json.loads((good / layout.SUMMARY).read_text())
+    assert [s["frame"] for s in said["stills"]] == [2, 6, 10]  # the even sample: half of six, and no flag
+    files = sorted(p.name for p in (good / layout.STILLS).iterdir())
+    assert files == sorted(f for s in said["stills"] for f in s["files"].values())
+    for name in files:
+        data = (good / layout.STILLS / name).read_bytes()
+        assert data[:3] == b"\xff\xd8\xff"
+        assert len(data) <= tables.MAX_JPEG // 4
+    assert f"{layout.STILLS}/{files[0]}" in (good / layout.MANIFEST).read_text()
+    assert verify([str(good.parent)]).ok
+
+
+def test_a_wrong_net_is_found_out(film: Path, tmp_path: Path) -> None:
+    """The bundled net's weights with noise on them: it runs, and what it gives is not the film."""
+    tensors = weights.load(weights.resolve(NetPass()), tlc=False).state_dict()
+    torch.manual_seed(0)
+    path = tmp_path / "wrong.safetensors"
+    save_file({k: v + 0.5 * v.std(correction=0) * torch.randn_like(v) for k, v in tensors.items()}, path)
+    reel = films.restore(film, tmp_path / "out", f"chain=[{{pass: net, weights: {path}}}]", "stills.most=8")
+    found = films.flags(reel)
+    assert found["heavy-change"] >= 11
+    assert found["possible-invention"] >= 6
+    assert found["colour-shift"] >= 6
+    assert set(found) <= {"heavy-change", "possible-invention", "colour-shift", "lost-sharpness", "grain-gone"}
+    said = json.loads((reel / layout.SUMMARY).read_text())
+    assert {f for s in said["stills"] for f in s["flags"]} >= {"heavy-change", "possible-invention"}
+    assert len(said["stills"]) <= 8
+
+
+def test_seams_and_flicker_are_found_and_nothing_else(
+    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "engine.tile=128",
+        "engine.halo=32",
+        "flags.seam.fail=true",
+        "flags.flicker_added.above=2",
+        "stills.most=0",
+    )
+    reel = films.restore(film, tmp_path / "out", *words, factories={"net": films.faulty})
+    found = films.flags(reel)
+    assert found.keys() == {"seam", "flicker-added"}
+    assert found["seam"] == films.FRAMES
+    assert found["flicker-added"] >= films.FRAMES // 2  # where the film's own flicker does not go the other way
+    columns = tables.read_columns(reel / layout.FRAMES, ["seam_space", "seam_time"])
+    assert columns["seam_space"] == pytest.approx([films.SPACE_STEP * 255] * films.FRAMES, abs=0.2)
+    assert [v for v in columns["seam_time"] if v is not None] == pytest.approx([films.TIME_STEP * 255], abs=0.1)
+    assert not list(reel.glob(f"{layout.STILLS}/*"))
+    assert show_audit([str(tmp_path / "out")], worst=3, as_json=True) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["failing"] == {"film": ["seam"]}
+    assert said["shots"][0]["fails"]
+
+
+def test_other_thresholds_redo_no_tile_and_are_another_plan(film: Path, tmp_path: Path) -> None:
+    from tests.cluster import alone
+
+    plans = []
+    for words in ([], ["flags.black.above=0.5"], ["stills.side=128"], ["engine.cpu_threads=2"]):
+        job = alone.make_job([str(film)], str(tmp_path), config="archive", overrides=words)
+        plans.append(alone.steps.prepare(job, 0).plan)
+    assert plans[0].tile_ids == plans[1].tile_ids == plans[2].tile_ids != plans[3].tile_ids
+    assert len({p.id for p in plans}) == 4
