@@ -313,6 +313,35 @@ def bench_net(
     )
 
 
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training preset's name, or a YAML file.")],
+    out: Annotated[str, typer.Option("--out", help="Where weights, card, log and checkpoint go: any fsspec URI.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="[KIND=]URI", help="Clean pictures: stills (the default), frames or films."),
+    ] = None,
+    overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
+    overrides: Set = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.001, help="End this run after so long.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a net, or go on where it was stopped; its weights can be named in a chain at once."""
+    from jobs.train import train as run
+
+    _end(
+        run(
+            config,
+            out,
+            data=data or (),
+            overlays=overlays,
+            overrides=overrides or (),
+            minutes=minutes,
+            as_json=as_json,
+        )
+    )
+
+
 @nets_app.command("list")
 def nets_list(as_json: Json = False) -> None:
     """The nets of the registry."""

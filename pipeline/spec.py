@@ -10,10 +10,19 @@ import difflib
 import inspect
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.errors import ConfigError
 from pipeline.rules import Flags
@@ -33,6 +42,9 @@ from pipeline.treatments import (
 _MAX_CONFIG_BYTES = 1 << 20
 _MOST_CRF = 51
 """Of every codec but AV1, which counts to 63."""
+
+
+M = TypeVar("M", bound=Model)
 
 
 class Guard(Model):
@@ -343,6 +355,11 @@ def parse(text: str, *, where: str = "config", overrides: Sequence[str] = ()) ->
 
     Raises ConfigError naming the file, the key, and the nearest right key where one is unknown.
     """
+    return parse_as(Spec, text, where=where, overrides=overrides)
+
+
+def parse_as(model: type[M], text: str, *, where: str = "config", overrides: Sequence[str] = ()) -> M:
+    """As ``parse``, of a config of another kind of job."""
     if len(text) > _MAX_CONFIG_BYTES:
         raise ConfigError(f"the config has {len(text)} characters; at most {_MAX_CONFIG_BYTES} are read", where=where)
     data = _yaml(text, where)
@@ -351,11 +368,11 @@ def parse(text: str, *, where: str = "config", overrides: Sequence[str] = ()) ->
     if not isinstance(data, dict):
         raise ConfigError(f"a config is a mapping of keys, this is a {type(data).__name__}", where=where)
     for item in overrides:
-        _set(data, item)
+        _set(model, data, item)
     try:
-        return Spec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error), where=where) from None
+        raise ConfigError(_explain(model, error), where=where) from None
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -367,7 +384,7 @@ def _yaml(text: str, where: str) -> Any:
         raise ConfigError(f"not YAML{line}: {getattr(error, 'problem', None) or error}", where=where) from None
 
 
-def _set(data: dict[str, Any], item: str) -> None:
+def _set(model: type[Model], data: dict[str, Any], item: str) -> None:
     path, sign, value = item.partition("=")
     keys = path.strip().split(".")
     if not sign or not all(keys):
@@ -379,9 +396,7 @@ def _set(data: dict[str, Any], item: str) -> None:
         elif isinstance(here, dict):
             if here.get(key) is None:
                 # A list that the file leaves out starts from its defaults: `chain.0.strength` has something to change.
-                default: Any = Spec().canonical()
-                for k in keys[: at + 1]:
-                    default = default.get(k, {}) if isinstance(default, dict) else {}
+                default = _default(model, keys[: at + 1])
                 here[key] = default if isinstance(default, list) else {}
             here = here[key]
         else:
@@ -401,7 +416,18 @@ def _place(items: list[Any], key: str, item: str) -> int:
     return int(key)
 
 
-def _explain(error: ValidationError) -> str:
+def _default(model: type[BaseModel], keys: Sequence[str]) -> Any:
+    """What a field is where nothing is said of it, as JSON values; an empty mapping where there is no such field."""
+    names = {f.alias or name: name for name, f in model.model_fields.items()}
+    if keys[0] not in names or model.model_fields[names[keys[0]]].is_required():
+        return {}
+    found = model.model_fields[names[keys[0]]].get_default(call_default_factory=True)
+    if isinstance(found, BaseModel) and len(keys) > 1:
+        return _default(type(found), keys[1:])
+    return TypeAdapter(Any).dump_python(found, mode="json", by_alias=True) if len(keys) == 1 else {}
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
     told = []
     for e in error.errors(include_url=False):
         # A chain's item names its kind again, which is in no one's config.
@@ -411,7 +437,7 @@ def _explain(error: ValidationError) -> str:
             said = str(e["input"].get("pass"))[:80] if isinstance(e["input"], Mapping) else ""
             told.append(f"{where}: there is no pass {said!r}{_nearest(said, KINDS)}")
         elif e["type"] == "extra_forbidden":
-            known = _keys_at(e["loc"][:-1])
+            known = _keys_at(model, e["loc"][:-1])
             told.append(f"unknown key {where!r}{_nearest(str(e['loc'][-1]), known)}")
         else:
             told.append(
@@ -426,9 +452,9 @@ def _is_kind(loc: tuple[int | str, ...], at: int) -> bool:
     return at == 2 and loc[0] == "chain" and loc[at] in KINDS
 
 
-def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+def _keys_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """The keys that the model at this place of the config knows."""
-    model: Any = Spec
+    model: Any = root
     for at, part in enumerate(loc):
         if isinstance(part, int):
             continue

@@ -22,6 +22,18 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Meant for stills that are shown or panned over: the conversion is FFmpeg's own, not exact enough for
     a film. Raises SourceError naming the file where it is missing, is no picture or is larger than 2^28 px.
     """
+    return _decode(path).to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+def read_alpha(path: Path) -> NDArray[np.uint8]:
+    """The alpha channel of one picture file, ``(H, W)`` of 8 bit. Raises as ``read_picture``, and without a channel."""
+    frame = _decode(path)
+    if "a" not in frame.format.name.replace("gray", ""):
+        raise SourceError(f"the picture ({frame.format.name}) has no alpha channel", where=str(path))
+    return frame.to_ndarray(format="rgba")[..., 3].astype(np.uint8)
+
+
+def _decode(path: Path) -> av.VideoFrame:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -34,7 +46,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise SourceError(f"cannot be read as a picture: {error}", where=str(path)) from None
     if frame is None:
         raise SourceError("the file ends before its picture does", where=str(path))
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    return frame
 
 
 def write_png(path: Path, rgb: NDArray[np.uint8]) -> None:

@@ -8,6 +8,11 @@ from pathlib import Path
 import torch
 
 
+def first_device() -> str:
+    """``cuda:0`` where there is a GPU that torch can use, else ``cpu``."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
 def device_name(device: str) -> str:
     """Model of the device, for records: equal pictures are promised on one model of device.
 

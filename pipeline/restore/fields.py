@@ -81,11 +81,10 @@ class FieldPass:
         return [self._woven(j, u, v) for j, u, v in zip(jobs, upper, lower, strict=True)]
 
     def _woven(self, job: Job, upper: Restored, lower: Restored) -> Restored:
-        flags = upper.flags | lower.flags
+        marks = upper.marks | lower.marks
         # One restored field and one that was left alone would make a comb.
-        left = job.window[self.radius] if GUARD in flags else None
-        rgb = weave(upper.rgb, lower.rgb, 1) if left is None else left
-        return Restored(rgb, flags, upper.marks | lower.marks, _both(upper.found, lower.found))
+        rgb = job.window[self.radius] if GUARD in marks else weave(upper.rgb, lower.rgb, 1)
+        return Restored(rgb, upper.flags | lower.flags, marks, _both(upper.found, lower.found))
 
 
 def _field(job: Job, lines: slice) -> Job:

@@ -8,6 +8,7 @@ from pipeline.tables.schema import FIGURES, FRAME_COLUMNS, SHOT_COLUMNS, TILE_CO
 from pipeline.tables.stills import MAX_JPEG, Kind, Still, read_stills, write_stills
 from pipeline.tables.summary import JoinSummary
 from pipeline.tables.survey import read_survey, write_survey
+from pipeline.tables.training import TRAINING_COLUMNS, read_training, write_training
 
 __all__ = [
     "FIGURES",
@@ -16,6 +17,7 @@ __all__ = [
     "ROW_GROUP",
     "SHOT_COLUMNS",
     "TILE_COLUMNS",
+    "TRAINING_COLUMNS",
     "Column",
     "JoinSummary",
     "Kind",
@@ -28,6 +30,7 @@ __all__ = [
     "read_stills",
     "read_survey",
     "read_tile",
+    "read_training",
     "stream_numbers",
     "write_index",
     "write_rows",
@@ -35,4 +38,5 @@ __all__ = [
     "write_stills",
     "write_survey",
     "write_tiles",
+    "write_training",
 ]

@@ -25,7 +25,7 @@ def test_nothing_asked_is_nothing_done() -> None:
     assert not made.mask.any()
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_is_seeded_and_stays_in_range(seed: int) -> None:
     clean = grey(3, 48, 64)

@@ -53,7 +53,8 @@ class Pointwise(nn.Conv2d):
         """Of x · scale, (1, C, 1, 1): by its weights, which are fewer than the map's values."""
         weight = self.weight if scale is None else self.weight * scale
         b, c, h, w = x.shape
-        if x.device.type != "cpu" or x.dtype != torch.float32 or h == 1:
+        # While gradients are wanted too: the way back through the rows is the slow one.
+        if x.device.type != "cpu" or x.dtype != torch.float32 or h == 1 or torch.is_grad_enabled():
             return F.conv2d(x, weight, self.bias)
         # Every row as a picture of its own, which costs no copy in channels_last: on one thread PyTorch gives small
         # batches of 1×1 convolutions to its slow kernel. A whole NAFNet runs 1.7× as fast.

@@ -62,9 +62,9 @@ class NetPass:
         told = torch.stack((broken, finite), 1).tolist()  # the only wait for the device
         found = []
         for job in jobs:
-            place, flags = job.number % self.group, self._engine.flags
+            place, marks = job.number % self.group, frozenset[str]()
             rgb, (stopped, sound) = out[place], told[place]
             if stopped:
-                rgb, flags = job.window[self.radius], flags | ({GUARD} if sound else {GUARD, NOT_FINITE})
-            found.append(Restored(rgb, flags))
+                rgb, marks = job.window[self.radius], frozenset({GUARD} if sound else {GUARD, NOT_FINITE})
+            found.append(Restored(rgb, self._engine.flags, marks))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from pipeline.errors import ReelmendError, WeightsError
 from pipeline.restore.nets.external import ExternalNet
-from pipeline.restore.weights import cache, registry, use
+from pipeline.restore.weights import cache, files, registry, use
 from pipeline.spec import NetPass
 
 _SIDE = 64
 """px of the square that the forward pass of a check runs on."""
+_MAX_CARD = 4 << 20
+"""Characters of a card."""
 
 
 def listing() -> list[dict[str, Any]]:
@@ -42,10 +45,10 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
     """Try weights, by name, path or URI: the hash, every key and value, and one forward pass on noise.
 
     Gives a JSON-able mapping: name, status (``ok``, ``absent``: a registry name that is not shipped and not in the
-    cache, or ``failed``), reason (what went wrong, else None), licence, restricted, card (Markdown or None), and where
-    the file was read: uri, sha256, family, config, frames, parameters, keys, seconds of the forward pass; of an
-    external net also fast (what ``precision: fast`` comes to). A check does not ask whether the licence has been
-    accepted. Raises WeightsError only where the name is unknown.
+    cache, or ``failed``), reason (what went wrong, else None), licence, restricted, card (Markdown or None; of a file
+    that ``reelmend train`` left, the one in its header), and where the file was read: uri, sha256, family, config,
+    frames, parameters, keys, seconds of the forward pass; of an external net also fast (what ``precision: fast`` comes
+    to). A check does not ask whether the licence has been accepted. Raises WeightsError only where the name is unknown.
     """
     entry = registry.entries().get(name)
     report: dict[str, Any] = {
@@ -63,6 +66,8 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
     try:
         info = use.resolve(NetPass(weights=name, sha256=sha256, accept_licence=True))
         net = use.load(info)
+        if entry is None:
+            report["card"] = _card(files.notes(use.locate(info)))
         report |= {
             "uri": info.uri,
             "sha256": info.sha256,
@@ -83,6 +88,14 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
     except ReelmendError as error:
         return report | {"reason": str(error)}
     return report | {"status": "ok"}
+
+
+def _card(notes: Mapping[str, str]) -> str | None:
+    """A card out of a file that anybody may have made: text and line ends, and no more of it than is ever written."""
+    card = notes.get("card")
+    if card is None:
+        return None
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in card[:_MAX_CARD])
 
 
 def _try(net: torch.nn.Module, stack: Tensor, name: str) -> None:

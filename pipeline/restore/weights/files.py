@@ -107,6 +107,18 @@ def opened(path: Path, where: str) -> Iterator[Contents]:
         )
 
 
+def notes(path: Path) -> Mapping[str, str]:
+    """What a local safetensors file says of itself in its header; nothing of other files, nor of damaged ones."""
+    try:
+        with path.open("rb") as file:
+            if int.from_bytes(file.read(8), "little") > _MAX_HEADER:
+                return {}
+        with safetensors.safe_open(path, framework="pt", device="cpu") as open_file:
+            return open_file.metadata() or {}
+    except (OSError, safetensors.SafetensorError):
+        return {}
+
+
 @contextlib.contextmanager
 def _open_safetensors(path: Path, where: str) -> Iterator[Contents]:
     try:

@@ -1,0 +1,257 @@
+"""A training job: from a spec and a folder to weights, whatever stops it on the way.
+
+OUT holds NAME.safetensors (the weights as they are now), NAME.md (their card), log.parquet, log.svg and, until the end
+and after it, checkpoint.safetensors: the same call goes on from it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import CallError, ConfigError, MissingError, WeightsError
+from pipeline.restore import nets, weights
+from pipeline.restore.device import device_name
+from pipeline.restore.engine import settle
+from pipeline.spec import Engine, NetPass
+from pipeline.storage import store
+from pipeline.tables import read_training, write_training
+from pipeline.train import evaluate, export, group, pictures, plot, state
+from pipeline.train.bank import Bank, Dirt
+from pipeline.train.learner import Learner, learning_rate
+from pipeline.train.samples import Loader, Samples, Shot
+from pipeline.train.spec import TrainSpec
+
+CHECKPOINT, LOG, PLOT = "checkpoint.safetensors", "log.parquet", "log.svg"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """How a run of a training job ended."""
+
+    step: int
+    done: bool
+    """All steps are made; else it was stopped, and goes on from its checkpoint."""
+    weights: str
+    """URI of the exported file."""
+    row: Row
+    """The log's last."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Since the log's last row."""
+
+    losses: list[float]
+    began: float
+    waited: float
+
+
+def fit(
+    spec: TrainSpec,
+    out: str,
+    *,
+    say: Callable[[str], None] = lambda _line: None,
+    stopped: Callable[[], bool] = lambda: False,
+    limit_s: float | None = None,
+) -> Fitted:
+    """Train, or go on. ``stopped`` is asked after every step; ``limit_s`` ends this run after so many seconds; both
+    leave a checkpoint.
+
+    Where torch.distributed is initialised its processes share each step's samples, and the first one writes. Raises
+    CallError where the data or OUT do not fit the spec, WeightsError, StorageError, SourceError of a picture.
+    """
+    job = _Job(spec, out, say)
+    return job.run(stopped, limit_s)
+
+
+class _Job:
+    def __init__(self, spec: TrainSpec, out: str, say: Callable[[str], None]):
+        self._spec, self._say = spec, say
+        self._out = store.absolute(out)
+        self._device = _device(spec.run.device)
+        settle(Engine(cpu_threads=spec.run.threads), self._device)
+        before = state.load(self._at(CHECKPOINT))
+        if before is not None and before.about.get("spec") != spec.identity():
+            changed = _changed(before.about.get("spec"), spec.identity())
+            raise CallError(
+                f"the checkpoint there is of another job: {changed} differs",
+                where=self._at(CHECKPOINT),
+                todo="Give another --out, or the config that it was begun with",
+            )
+        net, self._began_from = _net(spec)
+        self._config = replace(net.config, tlc_train_size=None)
+        self._learner = Learner(net, spec, self._device)
+        self._seconds = 0.0
+        self._rows: list[Row] = []
+        if before is not None:
+            self._learner.go_on(before, self._at(CHECKPOINT))
+            self._seconds = float(before.about.get("seconds", 0.0))
+            self._rows = [r for r in self._read_log() if r["step"] <= before.step]
+        self._split = pictures.find(spec.data, spec.seed)
+        self._bank = Bank(spec.data.width, spec.data.memory_mib)
+        self._overlays = (
+            [f.uri for f in pictures.files_below(spec.data.overlays, (".png", ".tif", ".tiff", ".webp"))]
+            if spec.data.overlays
+            else []
+        )
+        dirt = Dirt(self._bank, self._overlays) if self._overlays else None
+        radius = self._config.radius
+        self._samples = Samples(spec, self._bank, self._split.train, radius, dirt)
+        held = Samples(spec, self._bank, self._split.validation, radius, dirt)
+        self._shots: Sequence[Shot] = [held.validation(n) for n in range(spec.validation.clips)]
+        self._input = evaluate.measure(self._shots, radius, None, self._device)
+
+    def run(self, stopped: Callable[[], bool], limit_s: float | None) -> Fitted:
+        spec, learner = self._spec, self._learner
+        numbers = range(group.rank(), spec.batch, group.size())
+        if not numbers or spec.batch % group.size():
+            raise ConfigError(f"batch is {spec.batch}, which {group.size()} processes cannot share evenly")
+        began = saved = time.monotonic()
+        with Loader(self._samples, numbers, threads=spec.run.loaders, ahead=spec.run.ahead) as loader:
+            torch.set_num_threads(spec.run.threads)  # the loader's threads have one each, and the last call counts
+            if not self._rows:
+                self._measure(None)
+            clock = _Clock([], time.monotonic(), 0.0)
+            stop = False
+            for batch in loader.batches(learner.step, spec.steps):
+                stack, target = (torch.from_numpy(a).to(self._device) for a in (batch.stack, batch.target))
+                clock.losses.append(learner.learn(stack, target))
+                now = time.monotonic()
+                due = limit_s is not None and now - began >= limit_s
+                stop = group.any_of(stopped() or due, self._device)
+                if learner.step % spec.validation.every == 0 or learner.step == spec.steps:
+                    self._measure((clock, loader.waited))
+                    clock = _Clock([], time.monotonic(), loader.waited)
+                if stop or learner.step == spec.steps or now - saved >= 60 * spec.run.checkpoint_minutes:
+                    self._save(time.monotonic() - saved)
+                    saved = time.monotonic()
+                if stop:
+                    break
+        if learner.step == spec.steps and saved == began:
+            self._save(0.0)  # a job that was done already: what it leaves is written again
+        return Fitted(learner.step, learner.step == spec.steps, self._at(f"{spec.name}.safetensors"), self._rows[-1])
+
+    def _measure(self, since: tuple[_Clock, float] | None) -> None:
+        spec, learner = self._spec, self._learner
+        if group.rank() == 0:
+            net = evaluate.measure(self._shots, self._config.radius, learner.restore, self._device)
+            row: Row = {
+                "step": learner.step,
+                "seconds": self._seconds,
+                "loss": None,
+                "lr": learning_rate(spec, learner.step),
+                "steps_per_second": None,
+                "waited": None,
+                **net.named("net"),
+                **self._input.named("input"),
+            }
+            if since is not None and since[0].losses:
+                clock, waited = since
+                spent = max(time.monotonic() - clock.began, 1e-9)
+                row["loss"] = sum(clock.losses) / len(clock.losses)
+                row["steps_per_second"] = len(clock.losses) / spent
+                row["waited"] = min(1.0, (waited - clock.waited) / spent)
+            self._rows.append(row)
+            self._say(_told(row))
+
+    def _save(self, seconds: float) -> None:
+        """Checkpoint last: what it stands for is there by then."""
+        self._seconds += seconds
+        if group.rank() != 0:
+            return
+        spec, learner = self._spec, self._learner
+        row = self._rows[-1]
+        row = row | {"seconds": self._seconds} if row["step"] == learner.step else row
+        self._rows[-1] = row
+        with tempfile.TemporaryDirectory(prefix="reelmend-train-") as folder:
+            local = Path(folder, LOG)
+            write_training(local, self._rows)
+            store.put_file(local, self._at(LOG))
+        store.put_bytes(self._at(PLOT), plot.svg(self._rows, spec.name).encode())
+        licences = pictures.stated(spec.data.overlays, self._overlays, None) if spec.data.overlays else []
+        card = export.make_card(
+            spec,
+            self._config,
+            self._split,
+            licences,
+            row,
+            parameters=sum(p.numel() for p in learner.net.parameters()),
+            began_from=self._began_from,
+            device=device_name(str(self._device)),
+        )
+        store.put_bytes(self._at(f"{spec.name}.md"), card.encode())
+        export.write_weights(self._at(f"{spec.name}.safetensors"), learner.tensors(), self._config, spec, card)
+        state.save(self._at(CHECKPOINT), learner.state({"spec": spec.identity(), "seconds": self._seconds}))
+
+    def _read_log(self) -> list[Row]:
+        try:
+            with store.open_read(self._at(LOG)) as file:
+                return read_training(file)
+        except MissingError:
+            return []
+
+    def _at(self, name: str) -> str:
+        return store.join(self._out, name)
+
+
+def _net(spec: TrainSpec) -> tuple[nets.NAFNet | nets.MPRNet, str | None]:
+    """The net to begin with, and what to call it."""
+    if spec.init is None:
+        torch.manual_seed(spec.seed)
+        assert spec.net is not None  # the spec says one of the two
+        return _quiet(nets.build(spec.net)), None
+    info = weights.resolve(NetPass(weights=spec.init, sha256=spec.init_sha256, accept_licence=spec.accept_licence))
+    net = weights.load(info)
+    if not isinstance(net, nets.NAFNet | nets.MPRNet):
+        raise WeightsError(
+            "it is of another architecture than NAFNet and MPRNet, which alone are trained here", where=spec.init
+        )
+    if spec.net is not None and nets.parse(spec.net) != net.config:
+        raise ConfigError(
+            f"`init` is {net.config.mapping()}, `net` says {spec.net}", where="net", todo="Leave `net:` out"
+        )
+    return net, f"{info.name} (sha256 {info.sha256}; licence: {info.licence})"
+
+
+def _quiet(net: nets.NAFNet | nets.MPRNet) -> nets.NAFNet | nets.MPRNet:
+    """A new net's last convolutions at zero: it begins by leaving the picture alone, instead of with noise."""
+    last = (net.ending,) if isinstance(net, nets.NAFNet) else (net.tail, net.sam12.conv2, net.sam23.conv2)
+    for convolution in last:
+        torch.nn.init.zeros_(convolution.weight)
+        if convolution.bias is not None:
+            torch.nn.init.zeros_(convolution.bias)
+    return net
+
+
+def _device(said: str) -> torch.device:
+    if said != "auto":
+        return torch.device(said)
+    if torch.cuda.is_available():
+        return torch.device("cuda", group.rank() % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def _changed(before: Any, now: dict[str, Any]) -> str:
+    if not isinstance(before, dict):
+        return "its spec"
+    return ", ".join(k for k in now if before.get(k) != now[k])[:200] or "its spec"
+
+
+def _told(row: Row) -> str:
+    gain = row["net_psnr_db"] - row["input_psnr_db"]
+    text = (
+        f"step {row['step']}: {row['net_psnr_db']:.2f} dB ({gain:+.2f}), SSIM {row['net_ssim']:.4f}, "
+        f"inside {row['net_inside_db']:.2f} dB ({row['net_inside_db'] - row['input_inside_db']:+.2f}), "
+        f"over time {row['net_temporal']:.2f} (damaged {row['input_temporal']:.2f})"
+    )
+    if row["loss"] is None:
+        return text
+    return f"{text}; loss {row['loss']:.2f} dB, {row['steps_per_second']:.2f} steps/s, waited {row['waited']:.1%}"
