@@ -25,7 +25,7 @@ def test_interlaced_film_is_flagged_and_keeps_its_field_order(tmp_path: Path) ->
         alone.restore(path, tmp_path / "out")
     alone.restore(path, tmp_path / "out", "source.interlaced=per_field")
     copy = tmp_path / "out" / "film" / "film.mkv"
-    assert flags(tmp_path / "out", "film") == [("interlaced",)] * 8
+    assert all("interlaced" in f for f in flags(tmp_path / "out", "film"))
     assert judge.tags(copy).field_order == judge.tags(path).field_order
     # The net ran, on both fields.
     assert judge.framemd5(copy).md5s != judge.framemd5(path).md5s

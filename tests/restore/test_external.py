@@ -280,7 +280,7 @@ class TestNet:
         found = NetPass(NetEngine(net, toys.net_info(), spec.Engine(), "cpu"), 1)
         job = Job(0, (pictures(3, 16, 16),), {})
         (restored,) = found.restore([job])
-        assert restored.flags == {GUARD, NOT_FINITE}
+        assert restored.marks == {GUARD, NOT_FINITE}
         assert restored.rgb is job.window[0]
 
     @pytest.mark.parametrize("bits", [10, 16])
@@ -379,9 +379,9 @@ class TestPlanAndWorker:
         assert ids[0] == ids[1]
         assert not set(ids[0]) & set(ids[2])
 
-    def test_our_own_nets_plans_stay_as_they_were(self) -> None:
+    def test_our_own_nets_plans_name_no_library(self) -> None:
         (plan,) = chain_of(spec.Spec(), {"net": made_up.net()})
-        assert set(plan.settings) == {"net", "family", "tlc"}
+        assert set(plan.settings) == {"net", "family", "tlc", "guard"}
 
     def test_a_worker_with_another_library_refuses(self, library: Library, tmp_path: Path) -> None:
         info = resolve(saved(tmp_path))
@@ -399,7 +399,7 @@ class TestPlanAndWorker:
             weights.load(info)
 
     def test_a_chain_restores_with_it(self, library: Library, tmp_path: Path) -> None:
-        said = spec.Spec(chain=(spec.NetPass(weights=str(saved(tmp_path))),))
+        said = spec.Spec(chain=(spec.NetPass(weights=str(saved(tmp_path)), guard=None),))
         info = weights.resolve(said.chain[0])
         frames = toys.film(5, "gray16le", 40, 24)
         (tile,) = toys.tiles(5, 5, 0)

@@ -184,7 +184,7 @@ def test_no_net_harms_leader_flash_or_fade(name: str) -> None:
                 for p in end.parameters():
                     p.mul_(last)
         net_pass = NetPass(NetEngine(net, info, engine(precision="fast"), "cpu"), 1, Guard())
-        return [(r.rgb, r.flags) for job in jobs for r in net_pass.restore([job])]
+        return [(r.rgb, r.marks) for job in jobs for r in net_pass.restore([job])]
 
     with torch.inference_mode():
         strayed = max(float((net(torch.cat(j.window)[None]) - j.window[0]).abs().mean()) for j in jobs)
@@ -213,7 +213,7 @@ def test_no_field_is_left_alone_by_itself() -> None:
     built = [NetPass(NetEngine(net, net_info(), engine(), "cpu"), 1, Guard()) for _ in range(2)]
     x = scene(1)
     (found,) = FieldPass(*built).restore([Job(0, (x,), {})])
-    assert found.flags == {GUARD}
+    assert found.marks == {GUARD}
     assert found.rgb is x
 
 
@@ -231,7 +231,7 @@ def test_a_broken_frame_is_delivered_as_it_was_and_flagged_in_its_row(
 
     break_one.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(NetEngine, "__call__", break_one)
-    alone.restore(path, tmp_path / "out")
+    alone.restore(path, tmp_path / "out", "flags.heavy_change.use=false")
     rows: dict[str, Any] = read_columns(
         tmp_path / "out" / "a" / "report" / "frames.parquet", ["flags", "touched_fraction", "source_md5", "output_md5"]
     )
@@ -256,7 +256,7 @@ def test_a_frame_that_found_no_memory_is_restored_and_flagged_in_its_row(
         return real(self, stack)
 
     monkeypatch.setattr(nets.NAFNet, "forward", tight)
-    alone.restore(path, tmp_path / "out", "engine.batch=2", "tiles.frames=4")
+    alone.restore(path, tmp_path / "out", "engine.batch=2", "tiles.frames=4", "flags.heavy_change.use=false")
     rows = read_columns(tmp_path / "out" / "a" / "report" / "frames.parquet", ["flags", "touched_fraction", "tile"])
     told = [(MEMORY_BATCH,) if t else () for t in rows["tile"]]
     assert [tuple(f) for f in rows["flags"]] == told
