@@ -379,9 +379,9 @@ class TestPlanAndWorker:
         assert ids[0] == ids[1]
         assert not set(ids[0]) & set(ids[2])
 
-    def test_our_own_nets_plans_stay_as_they_were(self) -> None:
+    def test_our_own_nets_plans_name_no_library(self) -> None:
         (plan,) = chain_of(spec.Spec(), {"net": made_up.net()})
-        assert set(plan.settings) == {"net", "family", "tlc"}
+        assert set(plan.settings) == {"net", "family", "tlc", "guard"}
 
     def test_a_worker_with_another_library_refuses(self, library: Library, tmp_path: Path) -> None:
         info = resolve(saved(tmp_path))
