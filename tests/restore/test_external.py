@@ -399,7 +399,7 @@ class TestPlanAndWorker:
             weights.load(info)
 
     def test_a_chain_restores_with_it(self, library: Library, tmp_path: Path) -> None:
-        said = spec.Spec(chain=(spec.NetPass(weights=str(saved(tmp_path))),))
+        said = spec.Spec(chain=(spec.NetPass(weights=str(saved(tmp_path)), guard=None),))
         info = weights.resolve(said.chain[0])
         frames = toys.film(5, "gray16le", 40, 24)
         (tile,) = toys.tiles(5, 5, 0)

@@ -276,7 +276,7 @@ class TestFiles:
         frame = torch.rand(3, 48, 64)
         found = []
         for tlc in (False, (16, 24)):
-            said = Spec(chain=(NetPass(weights=str(path), tlc=tlc),))
+            said = Spec(chain=(NetPass(weights=str(path), tlc=tlc, guard=None),))
             info = weights.resolve(said.chain[0])
             (plan,) = chain_of(said, {"net": info})
             built = FACTORIES["net"](plan, Bench(said.engine, {"net": info}, torch.device("cpu")))
