@@ -14,6 +14,7 @@ _ABOUT = """\
 # Performance
 
 Written by `make bench`, which measures on the machine at hand. A figure without a goal is there to explain the others.
+Nets have a page of their own, [nets-performance.md](nets-performance.md). Nothing has been measured on a GPU yet.
 """
 
 

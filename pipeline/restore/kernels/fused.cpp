@@ -110,20 +110,18 @@ void layer_norm(const T* x, const float* w, const float* b, T* y, int64_t rows, 
 }
 
 // Depthwise 3x3 with zeros around, over 2c channels, and its gate: the product of the two halves. Also the mean of what
-// comes out, by channel. weight is (9, 2c), c a multiple of 16. Of `lines_in` lines `height` are computed, from the
-// one numbered `above` on; those beyond are zeros.
+// comes out, by channel. weight is (9, 2c), c a multiple of 16.
 template <typename T>
-void depthwise_gate(const T* x, const float* weight, const float* bias, T* y, float* means, int batch, int lines_in,
-                    int above, int height, int width, int c, int threads) {
+void depthwise_gate(const T* x, const float* weight, const float* bias, T* y, float* means, int batch, int height,
+                    int width, int c, int threads) {
     const int64_t line = (int64_t)width * 2 * c;
     const std::vector<T> nothing(line, T(0));
     std::vector<float> sums((size_t)batch * height * c);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t row = 0; row < (int64_t)batch * height; row++) {
-        const int number = (int)(row % height) + above;
-        const T* own = x + (row / height * lines_in + number) * line;
-        const T* lines[3] = {number ? own - line : nothing.data(), own,
-                             number + 1 < lines_in ? own + line : nothing.data()};
+        const int number = (int)(row % height);
+        const T* lines[3] = {number ? x + (row - 1) * line : nothing.data(), x + row * line,
+                             number + 1 < height ? x + (row + 1) * line : nothing.data()};
         // Strips of columns stay in the nearest cache while all channels go over them.
         for (int first = 0; first < width; first += STRIP) {
             const int last = first + STRIP < width ? first + STRIP : width;
@@ -210,8 +208,8 @@ void mean(const T* x, float* means, int batch, int height, int width, int c, int
 
 // y = x * scale, or add + x * scale; scale by picture and channel, repeated to `period` values.
 template <typename T>
-void scaled(const T* x, const T* add, const float* scale, T* y, int batch, int height, int period, int64_t line,
-            int threads) {
+void scaled(const T* x, const T* add, const float* scale, T* y, int batch, int height, int width, int period,
+            int64_t line, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t row = 0; row < (int64_t)batch * height; row++) {
         const float* by = scale + row / height * period;
@@ -250,17 +248,16 @@ void prelu(T* x, float slope, int64_t size, int threads) {
         layer_norm(x, w, b, y, rows, c, eps, threads);                                                                 \
     }                                                                                                                  \
     extern "C" void depthwise_gate_##name(const T* x, const float* weight, const float* bias, T* y, float* means,      \
-                                          int batch, int lines_in, int above, int height, int width, int c,            \
-                                          int threads) {                                                               \
-        depthwise_gate(x, weight, bias, y, means, batch, lines_in, above, height, width, c, threads);                  \
+                                          int batch, int height, int width, int c, int threads) {                      \
+        depthwise_gate(x, weight, bias, y, means, batch, height, width, c, threads);                                   \
     }                                                                                                                  \
     extern "C" void mean_##name(const T* x, float* means, int batch, int height, int width, int c, int period,         \
                                 int threads) {                                                                         \
         mean(x, means, batch, height, width, c, period, threads);                                                      \
     }                                                                                                                  \
     extern "C" void scaled_##name(const T* x, const T* add, const float* scale, T* y, int batch, int height,           \
-                                  int period, int64_t line, int threads) {                                             \
-        scaled(x, add, scale, y, batch, height, period, line, threads);                                                \
+                                  int width, int period, int64_t line, int threads) {                                  \
+        scaled(x, add, scale, y, batch, height, width, period, line, threads);                                         \
     }                                                                                                                  \
     extern "C" void prelu_##name(T* x, float slope, int64_t size, int threads) { prelu(x, slope, size, threads); }
 

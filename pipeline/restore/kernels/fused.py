@@ -44,22 +44,15 @@ class Fused:
                    ctypes.c_float(eps))  # fmt: skip
         return out
 
-    def depthwise_gate(
-        self, x: Tensor, weight: Tensor, bias: Tensor, above: int = 0, out: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def depthwise_gate(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """A depthwise 3×3 convolution with zeros around, the product of its two halves (B, C/2, H, W), and that one's
-        mean by channel, (B, C/2, 1, 1) float32. C/2 a multiple of 16; sums in float32.
-
-        out: where the product goes, dense; as many lines as it has are computed, from the ``above``-th of ``x`` on.
-        """
+        mean by channel, (B, C/2, 1, 1) float32. C/2 a multiple of 16; sums in float32."""
         x = _dense(x)
         b, c, h, w = x.shape
-        if out is None:
-            out = torch.empty((b, c // 2, h - above, w), dtype=x.dtype, memory_format=torch.channels_last)
+        out = torch.empty((b, c // 2, h, w), dtype=x.dtype, memory_format=torch.channels_last)
         means = torch.empty((b, c // 2, 1, 1))
         taps = weight.float().reshape(c, 9).t().contiguous()
-        lines = (h, above, out.shape[2])
-        self._call("depthwise_gate", x.dtype, x, taps, bias.float(), out, means, b, *lines, w, c // 2)
+        self._call("depthwise_gate", x.dtype, x, taps, bias.float(), out, means, b, h, w, c // 2)
         return out, means
 
     def mean(self, x: Tensor) -> Tensor:
@@ -70,15 +63,14 @@ class Fused:
         self._call("mean", x.dtype, x, means, b, h, w, c, math.lcm(c, _LANES))
         return means
 
-    def scaled(self, x: Tensor, scale: Tensor, add: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-        """x · scale, or add + x · scale; scale (1 or B, C, 1, 1). out: where it goes, dense."""
+    def scaled(self, x: Tensor, scale: Tensor, add: Tensor | None = None) -> Tensor:
+        """x · scale, or add + x · scale; scale (1 or B, C, 1, 1)."""
         x, add = _dense(x), None if add is None else _dense(add)
         b, c, h, w = x.shape
-        if out is None:
-            out = torch.empty_like(x)
+        out = torch.empty_like(x)
         period = math.lcm(c, _LANES)
         by = scale.float().reshape(-1, c).expand(b, c).repeat(1, period // c).contiguous()
-        self._call("scaled", x.dtype, x, add, by, out, b, h, period, ctypes.c_int64(w * c))
+        self._call("scaled", x.dtype, x, add, by, out, b, h, w, period, ctypes.c_int64(w * c))
         return out
 
     def prelu_(self, x: Tensor, slope: float) -> Tensor:

@@ -19,11 +19,6 @@ from pipeline.restore.nets.config import NAFNetConfig
 _EPS = 1e-6
 _LANES = 16
 """Channels that the fused kernels want a multiple of."""
-_BAND_BYTES = 2 << 20
-"""Of the widest map of a band: with the others of a step it fits the cache that a core has for itself and its share of
-the common one."""
-_LEAST_LINES = 8
-"""Of a band: each computes up to two more for its neighbours."""
 
 
 class LayerNorm2d(nn.Module):
@@ -107,34 +102,18 @@ class NAFBlock(nn.Module):
         return torch.addcmul(x, self.conv5(gate(self.conv4(self.norm2(x)))), self.gamma)
 
     def _fused(self, x: Tensor, fused: Fused) -> Tensor:
-        """In two passes over the picture, between which its mean is known. Each goes down it in bands of lines whose
-        maps stay in the processor's cache from one step to the next."""
-        return torch.cat([self._one(picture[None], fused) for picture in x]) if len(x) > 1 else self._one(x, fused)
-
-    def _one(self, x: Tensor, fused: Fused) -> Tensor:
-        c, h, w = x.shape[1:]
-        x = x.contiguous(memory_format=torch.channels_last)
-        bands = _bands(h, 2 * c * w * x.element_size())
-        gated = torch.empty_like(x)
-        total = torch.zeros((1, c, 1, 1), dtype=torch.float64)
+        y = self.conv1(fused.layer_norm(x, self.norm1.weight, self.norm1.bias, _EPS))
         assert self.conv2.bias is not None
-        for first, last in bands:
-            above, below = int(first > 0), int(last < h)
-            y = fused.layer_norm(x[:, :, first - above : last + below], self.norm1.weight, self.norm1.bias, _EPS)
-            out = gated[:, :, first:last]
-            _, mean = fused.depthwise_gate(self.conv1(y), self.conv2.weight, self.conv2.bias, above, out)
-            total += mean.double() * (last - first)
-        scale = None
-        if self.sca.pool.whole(gated):
-            scale = self.sca[1]((total / h).to(x.dtype))
+        y, mean = fused.depthwise_gate(y, self.conv2.weight, self.conv2.bias)
+        if not self.sca.pool.whole(y):
+            y = self.conv3(self.sca(y))
+        elif len(y) == 1:
+            y = self.conv3.scaled(y, self.sca[1](mean.to(y.dtype)))
         else:
-            gated = self.sca(gated)
-        result = torch.empty_like(x)
-        for first, last in bands:
-            y = fused.scaled(self.conv3.scaled(gated[:, :, first:last], scale), self.beta, x[:, :, first:last])
-            z = fused.layer_norm(y, self.norm2.weight, self.norm2.bias, _EPS)
-            fused.scaled(self.conv5(gate(self.conv4(z))), self.gamma, y, result[:, :, first:last])
-        return result
+            y = self.conv3(fused.scaled(y, self.sca[1](mean.to(y.dtype))))
+        x = fused.scaled(y, self.beta, x)
+        y = gate(self.conv4(fused.layer_norm(x, self.norm2.weight, self.norm2.bias, _EPS)))
+        return fused.scaled(self.conv5(y), self.gamma, x)
 
 
 class NAFNet(nn.Module):
@@ -201,12 +180,6 @@ class NAFNet(nn.Module):
             x = blocks(up(x) + skips.pop())
         residual: Tensor = self.ending(x)[..., :h, :w].to(stack.dtype)
         return middle + residual
-
-
-def _bands(height: int, line: int) -> list[tuple[int, int]]:
-    """Lines of a map, ``[first, last)``, in bands of about 2 MiB. line: bytes of one."""
-    size = max(_LEAST_LINES, _BAND_BYTES // line)
-    return [(first, min(first + size, height)) for first in range(0, height, size)]
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
