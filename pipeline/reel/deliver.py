@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,7 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.reel.formats import chroma_shift as chroma_shift
 from pipeline.reel.formats import pixel_format
+from pipeline.reel.formats import same_samples as same_samples
+from pipeline.reel.image_formats import IMAGES as IMAGES
+from pipeline.reel.image_formats import image_format, image_formats
 from pipeline.spec import Output
 from pipeline.types import FrameIndex, PixelFormat, Reel
 
@@ -31,9 +34,6 @@ SUFFIX: Mapping[str, str] = MappingProxyType(
     {codec: {"matroska": ".mkv", "mov": ".mov", "mp4": ".mp4"}[muxer] for codec, muxer in CONTAINER.items()}
 )
 """Codec of the spec → suffix of the deliverable and of its segments."""
-
-IMAGES: Mapping[str, str] = MappingProxyType({"dpx": ".dpx", "tiff": ".tif", "exr": ".exr", "png": ".png"})
-"""Codecs of the spec whose deliverable is a folder of numbered images → suffix of such a file, and of the folder."""
 
 MOST_IMAGES = 200_000
 """Of one deliverable, more than two hours at 24 frames a second: bounds the manifest."""
@@ -65,7 +65,6 @@ _LEAST_SIZE = {"hevc": (16, 16), "av1": (4, 4), "dnxhr": (256, 120)}
 """Width and height in px below which an encoder refuses a picture, or (x265) has been seen to spoil its memory."""
 _HOLDS_ODD_CHROMA = frozenset(("av1",))
 """Codecs whose encoder takes subsampled chroma of an odd width or height as it is."""
-_WIDE = 16
 # These go in, but come out as gbrp16le and gbrap16le.
 _FFV1_TAKES_ONLY = frozenset(("rgb48le", "rgba64le"))
 
@@ -100,7 +99,7 @@ def deliver_format(
     check_asked(output)
     asked = None if output.pixel_format == "source" else output.pixel_format
     if output.codec in IMAGES:
-        return _image_format(source, output.codec, asked)
+        return image_format(source, output.codec, asked)
     if output.codec == "ffv1":
         return _ffv1_format(source, asked)
     if source.is_float:
@@ -132,7 +131,7 @@ def check_asked(output: Output) -> None:
             raise ConfigError(what, where=where)
         return
     if output.codec in IMAGES:
-        held = sorted(f.name for f in _image_formats(output.codec))
+        held = sorted(f.name for f in image_formats(output.codec))
         if asked not in held:
             raise ConfigError(f"{output.codec} is not written as {asked}; it can be {', '.join(held)}", where=where)
         return
@@ -159,41 +158,6 @@ def _ffv1_format(source: PixelFormat, asked: str | None) -> PixelFormat:
     return next((f for f in same if f.planes == source.planes), same[0])
 
 
-def _image_format(source: PixelFormat, codec: str, asked: str | None) -> PixelFormat:
-    """The source's own code values in other planes; or in 16 bits, where the codec has no such depth."""
-    known = [f for f in _image_formats(codec) if asked in (None, f.name)]
-    wider = replace(source, depth=_WIDE)
-    for like in (source, wider) if source.depth <= _WIDE and not source.is_float else (source,):
-        same = [f for f in known if f.model == source.model and same_samples(like, f)]
-        if same:
-            # The source's own, as decoders name it; but DPX is high byte first by custom, and they name that the same.
-            names = [source.name.replace("le", "be")] * (codec == "dpx" and source.name.startswith("gbrp1"))
-            by_name = {f.name: f for f in same}
-            return next((by_name[n] for n in (*names, source.name) if n in by_name), same[0])
-    raise SourceError(
-        f"{codec} does not hold the values of {source.name}{f' as {asked}' if asked else ''} unchanged",
-        todo="Deliver it as ffv1 or prores, or as images that hold it"
-        + (" (exr)" if source.is_float else " (dpx, tiff, png hold gray and RGB of whole numbers, exr of floats)"),
-    )
-
-
-@lru_cache(maxsize=8)
-def _image_formats(codec: str) -> tuple[PixelFormat, ...]:
-    """What FFmpeg's encoder of such images takes, of gray and RGB; 24-bit TIFF of YUV is none that archives keep."""
-    found = []
-    for f in av.Codec(codec, "w").video_formats or ():
-        try:
-            fmt = pixel_format(f.name)
-        except SourceError:
-            continue
-        if fmt.model != "yuv":
-            found.append(fmt)
-        if fmt.is_float:
-            # What it takes as 32 bits it can write as 16, which the decoder gives as such.
-            found.append(pixel_format(f.name.replace("f32", "f16")))
-    return tuple(found)
-
-
 @lru_cache(maxsize=1)
 def _ffv1_formats() -> tuple[PixelFormat, ...]:
     """What FFV1 gives back as it was given, save floating point."""
@@ -208,23 +172,6 @@ def _ffv1_formats() -> tuple[PixelFormat, ...]:
         if not fmt.is_float:
             found.append(fmt)
     return tuple(found)
-
-
-def chroma_shift(fmt: PixelFormat) -> tuple[int, int]:
-    """log2 of the horizontal and vertical chroma subsampling; (0, 0) for gray and RGB."""
-    if fmt.model != "yuv":
-        return 0, 0
-    plane = fmt.planes[fmt.components[1].plane]
-    return plane.log2_w, plane.log2_h
-
-
-def same_samples(a: PixelFormat, b: PixelFormat) -> bool:
-    """Whether the two formats hold the same code values, in whatever planes, order and byte order."""
-    return _samples(a) == _samples(b)
-
-
-def _samples(fmt: PixelFormat) -> tuple[object, ...]:
-    return fmt.model, fmt.depth, fmt.is_float, fmt.alpha is None, chroma_shift(fmt)
 
 
 def _nearest(source: PixelFormat, codec: str) -> str:

@@ -122,6 +122,23 @@ def _shares(c: VideoFormatComponent, f: av.VideoFormat) -> bool:
     return sum(d.plane == c.plane for d in f.components) > 1
 
 
+def chroma_shift(fmt: PixelFormat) -> tuple[int, int]:
+    """log2 of the horizontal and vertical chroma subsampling; (0, 0) for gray and RGB."""
+    if fmt.model != "yuv":
+        return 0, 0
+    plane = fmt.planes[fmt.components[1].plane]
+    return plane.log2_w, plane.log2_h
+
+
+def same_samples(a: PixelFormat, b: PixelFormat) -> bool:
+    """Whether the two formats hold the same code values, in whatever planes, order and byte order."""
+    return _samples(a) == _samples(b)
+
+
+def _samples(fmt: PixelFormat) -> tuple[object, ...]:
+    return fmt.model, fmt.depth, fmt.is_float, fmt.alpha is None, chroma_shift(fmt)
+
+
 def big_endian(fmt: PixelFormat) -> bool:
     """Whether FFmpeg keeps this format's samples with the high byte first."""
     return fmt.depth > 8 and fmt.name.endswith("be")

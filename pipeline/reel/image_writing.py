@@ -22,8 +22,9 @@ from av.codec.context import Flags
 from pipeline.errors import SourceError, VerifyError
 from pipeline.reel import dpx, images, logs, picture
 from pipeline.reel.convert import Planes, image_planes, tags
-from pipeline.reel.deliver import IMAGES, deliver_format, same_samples
-from pipeline.reel.formats import frame_of, hash_planes, pixel_format, planes_of
+from pipeline.reel.deliver import deliver_format
+from pipeline.reel.formats import frame_of, hash_planes, pixel_format, planes_of, same_samples
+from pipeline.reel.image_formats import IMAGES
 from pipeline.reel.timecode import timecode_at
 from pipeline.reel.writing import writing
 from pipeline.spec import Output

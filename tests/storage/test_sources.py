@@ -306,3 +306,12 @@ def test_the_output_is_not_written_into_a_folder_of_images(tmp_path: Path) -> No
             sources.expand([str(tmp_path / "r1")], out=str(tmp_path / out))
     with pytest.raises(CallError, match="lies where the reel 'r1' would be published"):
         sources.expand([str(tmp_path / "r1")], out=str(tmp_path))
+
+
+def test_images_that_an_earlier_run_published_are_no_source_unless_named(images: str) -> None:
+    for name in ("provenance.json", "output.framemd5", "r1.dpx/scan_0000.dpx", "r1.dpx/scan_0001.dpx"):
+        store.put_bytes(f"{images}/out/r1/{name}", b"published")
+    told: list[str] = []
+    assert _names(sources.expand([images], tell=told.append)) == ["night/film/a", "night/r1", "night/r2.take3"]
+    assert "that an earlier run published" in told[0]
+    assert sources.expand([f"{images}/out/r1/r1.dpx"]) == [(f"{images}/out/r1/r1.dpx/", "r1.dpx")]
