@@ -61,6 +61,8 @@ def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Se
             f"{reel}.mkv",
             "source.framemd5",
             "output.framemd5",
+            "source.streamhash",
+            "output.streamhash",
             "report/frames.parquet",
             "report/shots.parquet",
             "report/tiles.parquet",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import bagit
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from pipeline.errors import StorageError, VerifyError
 from pipeline.publish import bag, layout
 from pipeline.publish.verify import verify
@@ -145,3 +148,21 @@ def test_in_object_storage(source: str, s3_folder: str, scratch: Path, tmp_path:
     bagit.Bag(str(tmp_path / "bags/a/reel one.bag")).validate()
     store.put_bytes(f"{s3_folder}/bags/a/reel one.bag/data/source.framemd5", b"x")
     assert {f.kind for f in verify([s3_folder]).findings} == {"bag"}
+
+
+def test_the_words_of_the_command_reach_the_job(source: str, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("jobs.restore.restore", lambda job, **_: made.append(job) or 0)
+    monkeypatch.setattr(
+        "pipeline.cluster.submission.submit", lambda _a, job_id, words, **_: made.append(words) or job_id
+    )
+    said = [source, "--out", out, "--set", "chain=[]"]
+    runner = CliRunner()
+    for more in (["--bag"], []):
+        assert runner.invoke(app, ["restore", *said, *more]).exit_code == 0
+        assert runner.invoke(app, ["submit", *said, *more, "--json"]).exit_code == 0
+    with_bag, submitted, without, plain = made
+    assert (with_bag.bag, without.bag) == (True, False)
+    assert "--bag" in submitted
+    assert "--bag" not in plain
+    assert submitted[submitted.index("-c") + 1] != plain[plain.index("-c") + 1], "it is another job"
