@@ -1,5 +1,4 @@
-"""No limb and no real line is lost in the films of 1903 and 1906, in any preset, at places where nets and classical repair
-were seen to lose them."""
+"""No limb and no real line is lost in films of 1903 and 1906, in any preset, where repair has lost them before."""
 
 from __future__ import annotations
 
