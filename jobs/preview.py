@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def show_preview(source: str, at: int, configs: Sequence[str], out: Path) -> int
         index = build(reel)
         if not 0 <= at < len(index):
             raise CallError(f"frame {at} was asked for, the reel has the frames 0:{len(index)}", where="--at")
-        before, after, told = _restored(reel, index, spec, at)
+        before, after, found_there, flags = restored(reel, index, spec, at)
+        told = ", ".join([*(f"{k} {v:.4g}" for k, v in found_there.items()), *flags]) or "nothing to tell"
         pictures += [before] if not pictures else []
         pictures.append(after)
         say(f"{name}: {told}")
@@ -54,8 +55,10 @@ def show_preview(source: str, at: int, configs: Sequence[str], out: Path) -> int
     return 0
 
 
-def _restored(reel: Reel, index: FrameIndex, spec: Spec, at: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    """The frame before and after, and what was found in it."""
+def restored(
+    reel: Reel, index: FrameIndex, spec: Spec, at: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mapping[str, float], Sequence[str]]:
+    """The frame before and after, (H, W, 3) of 8 bit; what passes found in it, and its flags."""
     nets = find_nets(spec)
     plan = make_plan(reel, index, spec, nets, (at, at + 1))
     tile = plan.tiles[0]
@@ -76,8 +79,7 @@ def _restored(reel: Reel, index: FrameIndex, spec: Spec, at: int) -> tuple[NDArr
         observe,
         fields=reel.interlaced,
     )
-    found = [f"{k} {v:.4g}" for k, v in worker.found[at].items()]
-    return *seen[at], ", ".join([*found, *worker.flags[at]]) or "nothing to tell"
+    return *seen[at], worker.found[at], worker.flags[at]
 
 
 def _curves(reel: Reel, index: FrameIndex, chain: Sequence[PassPlan], at: int) -> Curves:

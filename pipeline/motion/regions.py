@@ -32,8 +32,9 @@ def mean_outside(picture: Picture, mask: Mask, side: int) -> Picture:
         share = mean(weight, wide)
         here = lacking & (share > 0.05)
         if here.any():
-            part = mean(weighted, wide)
-            found[here] = part[here] / (share[here] if picture.ndim == 2 else share[here][:, None])
+            whole = np.maximum(share, np.float32(0.05))
+            value = mean(weighted, wide) / (whole if picture.ndim == 2 else whole[..., None])
+            np.copyto(found, value, where=here if picture.ndim == 2 else here[..., None])
         lacking &= ~here
         if not (lacking & mask).any():
             break

@@ -61,10 +61,10 @@ def test_names_that_collide_end_the_call_before_any_work(reelmend: Call, film: P
     [
         ("--set", "chian=[]"),
         ("-c", "no-such-preset"),
-        ("--set", "chain.0.weights=no-such-net"),
+        ("--set", "chain.4.weights=no-such-net"),
         ("--frames", "9:3"),
         ("--shard", "3/2"),
-        ("--set", "chain.0.sha256=" + "0" * 64),
+        ("--set", "chain.4.sha256=" + "0" * 64),
     ],
 )
 def test_a_wrong_call_is_status_2(reelmend: Call, film: Path, tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -245,7 +245,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, film: Path
 
 
 def test_a_job_that_fails_is_marked_so_and_may_be_submitted_again(head: Head, film: Path, tmp_path: Path) -> None:
-    words = ("submit", str(film), "--out", str(tmp_path / "out"), "--set", "chain.0.weights=no-such-net")
+    words = ("submit", str(film), "--out", str(tmp_path / "out"), "--set", "chain.4.weights=no-such-net")
     submitted = head.call(*words)
     assert submitted.status == 0, submitted
     job = submitted.out.strip()

@@ -105,3 +105,35 @@ def test_a_warp_reads_beside_itself_and_repeats_the_edge() -> None:
         assert np.allclose(moved[:, 4:56], ramp[:, 4:56] + 2.5, atol=1e-3)
         assert (moved[:, -1] == 63).all()
     assert (by[..., 0] == 2.5).all()
+
+
+def test_means_outside_a_mask_do_not_see_into_it() -> None:
+    picture = np.full((60, 80), 0.3, np.float32)
+    mask = np.zeros((60, 80), np.bool_)
+    mask[10:50, 20:70] = True
+    picture[mask] = 9.0
+    assert np.allclose(motion.mean_outside(picture, mask, 7), 0.3, atol=1e-5), "wider where nothing is near"
+    flow = np.stack([picture, -picture], -1)
+    assert np.allclose(motion.mean_outside(flow, mask, 7)[30, 40], (0.3, -0.3), atol=1e-5)
+
+
+def test_regions_tell_what_hangs_together() -> None:
+    mask = np.zeros((20, 30), np.bool_)
+    mask[2:5, 3:7] = mask[5, 7] = mask[12:14, 20:29] = True  # the corner counts
+    found = motion.regions(mask)
+    assert found.areas[1:].tolist() == [13, 18]
+    assert found.boxes[1:].tolist() == [[3, 2, 8, 6], [20, 12, 29, 14]]
+    values = np.arange(600, dtype=np.float32).reshape(20, 30)
+    assert found.most(values)[1:].tolist() == [157.0, 418.0]
+    assert found.sum(np.ones_like(values))[1:].tolist() == [13, 18]
+    assert np.array_equal(found.chosen(np.array([True, False, True])), (found.labels == 2))
+
+
+def test_a_spot_is_found_again_where_it_went() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(0.5, 0.02, (80, 100)).astype(np.float32)
+    b = rng.normal(0.5, 0.02, (80, 100)).astype(np.float32)
+    a[40:46, 50:55], b[48:54, 41:46] = 0.9, 0.9
+    box, inside = (48, 38, 57, 48), np.ones((10, 9), np.bool_)
+    assert motion.nearest_match(a, inside, box, b, 12) < 0.04
+    assert motion.nearest_match(a, inside, box, b, 3) > 0.15

@@ -162,6 +162,20 @@ def test_dirt_is_found_and_filled_and_all_else_is_bit_identical() -> None:
     assert np.array_equal(out[[0, -1]], source[[0, -1]]), "at the shot's ends one side alone is no evidence"
 
 
+def test_dirt_is_seen_past_repeats_and_beside_a_flash() -> None:
+    clean = pan(7)
+    spot = (slice(60, 66), slice(100, 106))
+    clip = clean[[0, 1, 2, 2, 3, 4, 5]].copy()
+    clip[2][spot] = clip[3][spot] = 0.02  # the second repeats the first, dirt and all
+    out, _ = restored(clip, "pass: dirt")
+    assert (out[2:4, 61:65, 101:105] > 0.15).all()
+    flashing = clean.copy()
+    flashing[1] += 0.4
+    flashing[3][spot] = 0.02
+    out, _ = restored(flashing, "pass: dirt")
+    assert (out[3, 61:65, 101:105] > 0.15).all()
+
+
 def bar(clip: Clip) -> None:
     """A limb: a bar that swings by more than any flow follows."""
     rows, columns = np.mgrid[: clip.shape[1], : clip.shape[2]]

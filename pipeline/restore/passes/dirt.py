@@ -49,7 +49,7 @@ _LARGER = 2.5
 _SPECK = 12
 """Px below which a spot is too small to be told from others by its looks."""
 _REPEAT = 0.25
-"""A neighbour repeats a frame where it differs from it by less than this share of what the other neighbour does."""
+"""A neighbour repeats a frame where it differs from it by less than this share of what others of the window do."""
 _TOLD = 2e-4
 """Share of the picture left alone as moving, above which that is flagged."""
 
@@ -141,7 +141,8 @@ class DirtPass:
         def differs(p: Tensor) -> float:
             return float(np.abs(self._kept.luma(p) - self._kept.luma(window[2])).mean())
 
-        usual = max(differs(p) for p in window)
+        # The median: one frame that flashes would make repeats of all others.
+        usual = float(np.median([differs(p) for p in window if p is not window[2]] or [0.0]))
         sides: list[Tensor | None] = []
         for near, far in ((1, 0), (3, 4)):
             others = [window[i] for i in (near, far) if window[i] is not window[2]]

@@ -35,7 +35,7 @@ _WALK = 0.003
 """Share of the width that a scratch may wander from one frame to the next, besides one px."""
 _SEEN = 0.6
 """Share of the window's frames that must show the line."""
-_TEXTURE = 0.02
+_TEXTURE = 0.01
 """Change of luma a px, across, that tells how the scene moves sideways."""
 
 
