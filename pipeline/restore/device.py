@@ -19,6 +19,11 @@ def device_name(device: str) -> str:
     return f"cpu: {_processor()}"
 
 
+def available() -> str:
+    """The first GPU where this machine has one, else the CPU."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
 def begin_peak(device: torch.device) -> None:
     """Count the device's peak of memory from now on."""
     if device.type == "cuda":
