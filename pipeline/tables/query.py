@@ -129,7 +129,8 @@ def _plain(part: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         column = part.column(field.name)
         if field.type == WORDS:
-            columns.append(pa.array([list(v) for v in files.to_list(column)], pa.list_(pa.string())))
+            parts = [pa.ListArray.from_arrays(c.offsets, c.values.cast(pa.string())) for c in column.chunks]
+            columns.append(pa.chunked_array(parts, pa.list_(pa.string())))
         elif pa.types.is_dictionary(column.type):
             columns.append(column.cast(pa.string()))
         else:
