@@ -61,9 +61,9 @@ def show_audit(outs: Sequence[str], *, worst: int, as_json: bool, where: str | N
         quarantined += quarantine.read_all(files)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(_read, reels))
-    if condition is not None:
-        for reel in reels:
-            _keep_matching(reel, condition)
+        if condition is not None:
+            asked = condition
+            list(pool.map(lambda reel: _keep_matching(reel, asked), reels))
     problems = [r.problem for r in reels if r.problem]
     failing = {r.name: r.failing for r in reels if r.failing}
     shots = [shot | {"fails": bool(set(shot["flags"]) & set(r.failing))} for r in reels for shot in r.shots]

@@ -18,7 +18,7 @@ from pipeline.reel.index import build
 from pipeline.reel.probe import probe
 from pipeline.restore import weights
 from pipeline.restore.chain import Restorer
-from pipeline.restore.device import first_device
+from pipeline.restore.device import available
 from pipeline.types import Tile
 
 _SIZE = (640, 480)
@@ -34,7 +34,7 @@ def figures(folder: Path, *, width: int = _SIZE[0], height: int = _SIZE[1], fram
     nets = {"net": weights.resolve(spec.NetPass())}
     reel = probe(str(film), film.stem, said.source)
     plan = make_plan(reel, build(reel), said, nets)
-    device = first_device()
+    device = available()
     restorer = Restorer(chain_of(said, nets), said.engine, nets, device)
     tile = plan.tiles[0]
     source = decode(reel, build(reel), tile.read_first, tile.read_last, threads=1)

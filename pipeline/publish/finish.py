@@ -174,7 +174,16 @@ def _publish(
         made.append(reports.Made("others", rest.name, rest.put(publication, tell), rest.held))
     said = reports.write_summary(plan, records, joined, made, laid, stills, folder / layout.SUMMARY)
     publication.put(layout.SUMMARY, folder / layout.SUMMARY)
-    page.write(plan, said, stills, folder / layout.FRAMES, folder / layout.SHOTS, folder / layout.PAGE)
+    ran = provenance.read(publication.provenance, where=layout.PROVENANCE).get("software")
+    page.write(
+        plan,
+        said,
+        stills,
+        software=ran if isinstance(ran, dict) else {},
+        frames=folder / layout.FRAMES,
+        shots=folder / layout.SHOTS,
+        to=folder / layout.PAGE,
+    )
     publication.put(layout.PAGE, folder / layout.PAGE)
     publication.end()
 

@@ -85,6 +85,11 @@ class Publication:
             todo="Let one job at a time write to this output, then run this one again",
         )
 
+    @property
+    def provenance(self) -> bytes:
+        """What stands there of this plan, whichever run put it; only after ``begin``."""
+        return self._provenance or self._standing()
+
     def put(self, name: str, local: Path) -> Sha256:
         """Copy a local file under its final name, whole; gives its sha256.
 

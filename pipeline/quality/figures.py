@@ -35,11 +35,25 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """What is kept of a frame until the next: its source and its output, one object where they are equal."""
+class _Kept:
+    """What is kept of one picture until the next frame: luma, and chroma in as few bytes as hold its codes."""
 
-    source: signals.Codes
-    output: signals.Codes
+    luma: Tensor
+    u: Tensor | None
+    v: Tensor | None
+
+    @classmethod
+    def of(cls, codes: signals.Codes) -> _Kept:
+        u, v = (None if c is None else c.to(torch.uint16) for c in (codes.u, codes.v))
+        return cls(codes.luma, u, v)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A frame's source and output, one object where they are equal."""
+
+    source: _Kept
+    output: _Kept
 
 
 class Meter:
@@ -115,7 +129,8 @@ class Meter:
                 self._unsupported(luma, change),
                 changes.seam(change, self._borders),
             ]
-        kept = _Pair(source, output)
+        now = _Kept.of(source)
+        kept = _Pair(now, now if output is source else _Kept.of(output))
         values = [*pair, *self._between(kept, look, look_output)]
         self._seen[number] = _Seen(torch.cat([v.reshape(-1) for v in values]), sum(c.numel() for c in codes))
         if number in self._edges:
@@ -254,9 +269,9 @@ def _look(luma: Tensor, codes: signals.Codes, pixel_format: PixelFormat) -> _Loo
     return _Look(torch.stack(alone), torch.stack(filters), signals.levels(codes))
 
 
-def _differences(a: signals.Codes, b: signals.Codes) -> Tensor:
+def _differences(a: _Kept, b: _Kept) -> Tensor:
     """Mean absolute differences of Y, U and V; 0 of what is not there."""
     found = [measures.mean_difference(a.luma, b.luma)]
     if a.u is not None and a.v is not None and b.u is not None and b.v is not None:
-        found += [measures.mean_difference(a.u, b.u), measures.mean_difference(a.v, b.v)]
+        found += [measures.mean_difference(c.float(), d.float()) for c, d in ((a.u, b.u), (a.v, b.v))]
     return torch.cat([torch.stack(found), found[0].new_zeros(3 - len(found))])

@@ -9,6 +9,7 @@ Nothing here waits for the device: what is found are float64 scalars.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ LEVELS = 5
 _VREP_ROWS = 4
 _TOUT_STEP = 4
 _DEGREES = 360
+_PART, _GPU_PART = 1 << 16, 1 << 24
+"""Pixels that a histogram is counted over at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,17 @@ class Codes:
 
     luma: Tensor
     """Y; of RGB, not rounded."""
-    y: Tensor
     u: Tensor | None
     v: Tensor | None
     depth: int
     ranged: bool
     """Whether its codes have a broadcast range to be outside of: YUV. Full-range gray and RGB have none."""
+
+    @property
+    def y(self) -> Tensor:
+        """Y in whole codes."""
+        top = float(2**self.depth - 1)
+        return self.luma if self.ranged or self.u is None else self.luma.round().clamp_(0, top)
 
 
 def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelFormat) -> Codes:
@@ -50,45 +58,65 @@ def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelForm
     top, middle = float(2**depth - 1), float(2 ** (depth - 1))
     if pixel_format.model == "gray":
         y = luma.round().clamp_(0, top) if pixel_format.is_float else luma
-        return Codes(luma, y, None, None, depth, ranged=False)
+        return Codes(y, None, None, depth, ranged=False)
     if pixel_format.model == "yuv":
-        return Codes(luma, luma, components[1], components[2], depth, ranged=True)
+        return Codes(luma, components[1], components[2], depth, ranged=True)
     red, _, blue = components
     u, v = ((c - luma).mul_(1 / n).add_(middle).round_().clamp_(0, top) for c, n in ((blue, 1.8556), (red, 1.5748)))
-    return Codes(luma, luma.round().clamp_(0, top), u, v, depth, ranged=False)
+    return Codes(luma, u, v, depth, ranged=False)
 
 
 def levels(codes: Codes) -> Tensor:
     """``(n,)`` float64: YMIN YLOW YAVG YHIGH YMAX, and of colour the same of U, V and saturation, HUEMED and HUEAVG."""
     bins = 1 << codes.depth
-    found = [_five(codes.y, bins)]
+    found = [_five(_histogram(codes.y, bins), codes.y.numel())]
     if codes.u is not None and codes.v is not None:
-        middle = float(bins >> 1)
-        u, v = (codes.u - middle).double(), (codes.v - middle).double()
-        # As the filter has it: radius and angle rounded to float, the degrees in double, their sum in float again.
-        saturation = (u * u).addcmul_(v, v).sqrt_().float().floor_()
-        angle = torch.atan2(u, v).float().double()
-        hue = (angle * (180.0 / math.pi) + 180.0).float().floor_().fmod_(_DEGREES)
-        counts = _histogram(hue, _DEGREES)
-        middle_hue = _place(counts.cumsum(0), [hue.numel() // 2 + 1])
-        found += [_five(codes.u, bins), _five(codes.v, bins), _five(saturation, bins), middle_hue, _mean(counts)]
+        size = codes.u.numel()
+        saturation, hue = _polar(codes.u, codes.v, bins)
+        found += [_five(_histogram(plane, bins), size) for plane in (codes.u, codes.v)]
+        found += [_five(saturation, size), _place(hue.cumsum(0), [size // 2 + 1]), _mean(hue)]
     return torch.cat(found)
 
 
-def _five(picture: Tensor, bins: int) -> Tensor:
-    counts = _histogram(picture, bins)
-    total = picture.numel()
+def _polar(u: Tensor, v: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Histograms of saturation and hue, taken a part of the picture at a time: in double they would be large."""
+    middle = float(bins >> 1)
+    saturations = torch.zeros(bins, dtype=torch.int64, device=u.device)
+    hues = torch.zeros(_DEGREES, dtype=torch.int64, device=u.device)
+    for a, b in zip(_parts(u), _parts(v), strict=True):
+        x, y = (a - middle).double(), (b - middle).double()
+        # As the filter has it: radius and angle rounded to float, the degrees in double, their sum in float again.
+        saturations += _count((x * x).addcmul_(y, y).sqrt_().float().floor_(), bins)
+        degrees = torch.atan2(x, y).float().double().mul_(180.0 / math.pi).add_(180.0)
+        hues += _count(degrees.float().floor_().fmod_(_DEGREES), _DEGREES)
+    return saturations, hues
+
+
+def _five(counts: Tensor, total: int) -> Tensor:
     # C's lrint, and Python's round, take the even one of two that are as near.
     low, high = round(total * 10 / 100), round(total * 90 / 100)
     least, tenth, ninetieth, most = _place(counts.cumsum(0), [1, low, high, total]).unbind()
     return torch.stack((least, tenth, _mean(counts)[0], ninetieth, most))
 
 
+def _parts(picture: Tensor) -> tuple[Tensor, ...]:
+    """A picture in parts that a core's cache holds; whole on a GPU, where each step costs more than its pixels."""
+    flat, size = picture.flatten(), _GPU_PART if picture.is_cuda else _PART
+    return tuple(flat[at : at + size] for at in range(0, len(flat), size))
+
+
 def _histogram(picture: Tensor, bins: int) -> Tensor:
     """How often each whole number below ``bins`` stands in a picture: int64."""
+    found = torch.zeros(bins, dtype=torch.int64, device=picture.device)
+    for part in _parts(picture):
+        found += _count(part, bins)
+    return found
+
+
+def _count(part: Tensor, bins: int) -> Tensor:
     # A broken source may hold codes that its depth does not allow.
-    at = picture.flatten().to(torch.int64).clamp_(0, bins - 1)
-    if not picture.is_cuda:
+    at = part.to(torch.int64).clamp_(0, bins - 1)
+    if not part.is_cuda:
         return torch.bincount(at, minlength=bins)
     # bincount would wait for the device to learn the greatest number.
     ones = torch.ones((), dtype=torch.int64, device=at.device).expand_as(at)
@@ -97,8 +125,13 @@ def _histogram(picture: Tensor, bins: int) -> Tensor:
 
 def _place(reached: Tensor, counts: Sequence[int]) -> Tensor:
     """The first bin at which a histogram's running sum has come to each of the counts, float64."""
-    wanted = torch.tensor(counts, dtype=torch.int64, device=reached.device)
-    return torch.searchsorted(reached, wanted).double()
+    return torch.searchsorted(reached, _constant(tuple(counts), reached.device)).double()
+
+
+@functools.lru_cache(64)
+def _constant(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    """The same few of every frame of a size: to send them to a GPU each time would be to wait for it."""
+    return torch.tensor(counts, dtype=torch.int64, device=device)
 
 
 def _mean(counts: Tensor) -> Tensor:
@@ -108,11 +141,10 @@ def _mean(counts: Tensor) -> Tensor:
 
 def outliers(codes: Codes) -> Tensor:
     """TOUT: share of the pixels that stand out, with both beside them, from the rows above and below."""
-    y = codes.y if codes.depth == 8 else (codes.y * 2.0 ** (8 - codes.depth)).floor_()
-    height, width = y.shape
-    total = torch.zeros((), dtype=torch.float64, device=y.device)
+    height, width = codes.luma.shape
     if height < 3 or width < 3:
-        return total
+        return torch.zeros((), dtype=torch.float64, device=codes.luma.device)
+    y = codes.y if codes.depth == 8 else (codes.y * 2.0 ** (8 - codes.depth)).floor_()
     y = y.to(torch.int16)
     near = _stands_out(y, 1)
     if height > 4:

@@ -45,11 +45,30 @@ class KeptFrame:
     """What the pieces at full size show: x, y, width, height in px of the frame."""
 
 
-def write(plan: Plan, said: Mapping[str, Any], kept: Sequence[KeptFrame], frames: Path, shots: Path, to: Path) -> None:
-    """Write the page. said: what ``reel.json`` says. frames, shots: the reel's Parquet files, on this machine."""
+def write(
+    plan: Plan,
+    said: Mapping[str, Any],
+    kept: Sequence[KeptFrame],
+    *,
+    software: Mapping[str, Any],
+    frames: Path,
+    shots: Path,
+    to: Path,
+) -> None:
+    """Write the page.
+
+    said: what ``reel.json`` says. software: the versions that ran, as the provenance has them. frames, shots: the
+    reel's Parquet files, on this machine.
+    """
     counts, parts = histogram(tables.stream_numbers(frames, FIGURES))
     buckets = timeline.gather(plan.first, plan.last, parts, FIGURES)
-    to.write_text(_render(plan, said, kept, buckets, counts(), _shots(shots)), encoding="utf-8")
+    to.write_text(_render(plan, said, kept, buckets, counts(), _shots(shots), _versions(software)), encoding="utf-8")
+
+
+def _versions(software: Mapping[str, Any]) -> list[tuple[str, str]]:
+    libraries = software.get("libraries")
+    named = {k: v for k, v in software.items() if k in ("reelmend", "engine_version", "python", "code_sha256")}
+    return [(str(k), str(v)) for k, v in {**named, **(libraries if isinstance(libraries, dict) else {})}.items() if v]
 
 
 def _shots(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -67,6 +86,7 @@ def _render(
     buckets: timeline.Buckets,
     counts: Sequence[int],
     shots: tuple[Sequence[Mapping[str, Any]], int],
+    versions: Sequence[tuple[str, str]],
 ) -> str:
     rate = plan.reel.rate
     style, script = asset("page.css"), asset("reel.js")
@@ -84,6 +104,7 @@ def _render(
             rate=float(rate),
             seconds=(plan.last - plan.first) / float(rate),
             kept=kept,
+            versions=versions,
             lanes=lanes,
             charts=charts_of(buckets),
             counts=counts,

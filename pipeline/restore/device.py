@@ -8,11 +8,6 @@ from pathlib import Path
 import torch
 
 
-def first_device() -> str:
-    """``cuda:0`` where there is a GPU that torch can use, else ``cpu``."""
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
 def device_name(device: str) -> str:
     """Model of the device, for records: equal pictures are promised on one model of device.
 
@@ -22,6 +17,11 @@ def device_name(device: str) -> str:
     if where.type == "cuda":
         return str(torch.cuda.get_device_name(where))
     return f"cpu: {_processor()}"
+
+
+def available() -> str:
+    """The first GPU where this machine has one, else the CPU."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def begin_peak(device: torch.device) -> None:

@@ -43,7 +43,7 @@ class Matched:
 
 
 class Condition:
-    """A condition that was understood. Not for two threads at once."""
+    """A condition that was understood. Several threads may ask at once: files are read side by side."""
 
     def __init__(self, text: str):
         """Raises CallError where duckdb is not installed, or the text is no condition over frames' columns."""
@@ -53,6 +53,7 @@ class Condition:
         self._text = text
         self._columns = list(dict.fromkeys(("frame", "shot", *(n for n in _COLUMNS if n in words))))
         self._connection = _connect()
+        self._one_at_a_time = threading.Lock()
         self._rows(self._empty())  # an error in the condition is told before anything is read
 
     def _empty(self) -> pa.Table:
@@ -81,7 +82,9 @@ class Condition:
         return found
 
     def _count(self, table: pa.Table, found: dict[int, Matched]) -> None:
-        for shot, frames, first in self._rows(table):
+        with self._one_at_a_time:
+            rows = self._rows(table)
+        for shot, frames, first in rows:
             if shot in found:
                 found[shot].frames += frames
             else:
@@ -126,7 +129,8 @@ def _plain(part: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         column = part.column(field.name)
         if field.type == WORDS:
-            columns.append(pa.array([list(v) for v in files.to_list(column)], pa.list_(pa.string())))
+            parts = [pa.ListArray.from_arrays(c.offsets, c.values.cast(pa.string())) for c in column.chunks]
+            columns.append(pa.chunked_array(parts, pa.list_(pa.string())))
         elif pa.types.is_dictionary(column.type):
             columns.append(column.cast(pa.string()))
         else:

@@ -43,16 +43,17 @@ class Faulty:
     Each by little, so that nothing else is wrong.
     """
 
-    radius, group = 2, 1
+    group = 1
 
-    def __init__(self) -> None:
+    def __init__(self, radius: int) -> None:
+        self.radius = radius
         self.tiles = 0
 
     def reset(self) -> None:
         self.tiles += 1
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
-        return [Restored(self.one(j.window[2], j.number)) for j in jobs]
+        return [Restored(self.one(j.window[self.radius], j.number)) for j in jobs]
 
     def one(self, rgb: torch.Tensor, number: int) -> torch.Tensor:
         out = rgb + (FLICKER if number % 2 else -FLICKER) + TIME_STEP * (self.tiles % 2)
@@ -60,8 +61,8 @@ class Faulty:
         return out
 
 
-def faulty(_plan: PassPlan, _bench: Bench) -> Faulty:
-    return Faulty()
+def faulty(plan: PassPlan, _bench: Bench) -> Faulty:
+    return Faulty(plan.radius)
 
 
 def restore(film: Path, out: Path, *overrides: str, factories: Any = None) -> Path:

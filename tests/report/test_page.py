@@ -20,6 +20,7 @@ from pipeline.report import page, timeline
 from pipeline.report.charts import FIGURES
 from pipeline.report.night import reel_of, render
 from pipeline.spec import parse
+from pipeline.types import ENGINE_VERSION
 from tests.plan import made_up
 from tests.report import films
 from tests.report.browser import asked_for, browser, complaints
@@ -68,6 +69,16 @@ def test_it_opens_from_a_folder_and_asks_for_nothing_outside(opened: Any, reel: 
     assert {u for u in asked if not u.startswith(report)} == set()
     assert complaints(opened) == []
     assert opened.execute_script("return [...document.images].every(i => !i.complete || i.naturalWidth > 0)")
+
+
+def test_it_says_what_ran_and_prints(opened: Any) -> None:
+    import base64
+
+    ran = opened.find_element("id", "ran").find_element("xpath", "..").text
+    for words in ("nafnet-film", f"engine version {ENGINE_VERSION}", "torch", "restore"):
+        assert words in ran
+    sheet = base64.b64decode(opened.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+    assert sheet.startswith(b"%PDF")
 
 
 def test_hostile_names_are_text(opened: Any) -> None:
@@ -175,7 +186,8 @@ def test_two_hours_make_a_page_of_less_than_five_megabytes(tmp_path: Path, reel:
     runs = [[n, n + 1] for n in range(0, 4000, 2)]
     said["rules"] = [rule | {"runs": runs, "frames": 2000} for rule in said["rules"]] * 7
     plan = make_plan(made_up.reel(), made_up.index(frames), parse("chain: []"), {})
-    page.write(plan, said, [], tmp_path / "f", tmp_path / "s", tmp_path / "page.html")
+    where = {"frames": tmp_path / "f", "shots": tmp_path / "s", "to": tmp_path / "page.html"}
+    page.write(plan, said, [], software={}, **where)
     assert 500_000 < (tmp_path / "page.html").stat().st_size < 5_000_000
 
 
