@@ -52,7 +52,7 @@ def test_the_nets_are_as_small_as_they_say() -> None:
 def test_mistakes_name_the_nearest_key_and_preset() -> None:
     with pytest.raises(ConfigError, match="did you mean 'steps'"):
         load("nafnet-film", data=(), overlays=None, overrides=["step=7"])
-    with pytest.raises(ConfigError, match="damage.grain: a range is"):
+    with pytest.raises(ConfigError, match=r"damage\.grain: a range is"):
         load("nafnet-film", data=(), overlays=None, overrides=["damage.grain=[0.2, 0.1]"])
     with pytest.raises(ConfigError, match="finetune, mprnet-film"):
         load("nafnet", data=(), overlays=None, overrides=())
