@@ -15,6 +15,7 @@ from jobs.bench_orchestration import orchestration
 from jobs.bench_planning import planning
 from jobs.bench_report import Measured, Part, document, machine, section, table
 from jobs.bench_start import first_tile, restorer_idle
+from jobs.bench_training import training
 from pipeline.errors import CallError
 
 PARTS: Mapping[str, Callable[[Path], Part]] = {
@@ -23,6 +24,7 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "restorer-idle": restorer_idle,
     "memory": memory,
     "orchestration": orchestration,
+    "training": training,
 }
 """Part → measures it, in an empty folder that is removed afterwards."""
 QUICK: Mapping[str, Callable[[Path], Part]] = {
