@@ -20,6 +20,7 @@ from jobs.bench_planning import planning
 from jobs.bench_reads import reads
 from jobs.bench_report import Measured, Part, document, machine, section, table
 from jobs.bench_start import first_tile, restorer_idle, task_cores
+from jobs.bench_training import training
 from pipeline.errors import CallError
 
 PARTS: Mapping[str, Callable[[Path], Part]] = {
@@ -33,6 +34,7 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "actors": actors,
     "figures": figures,
     "audit": audit,
+    "training": training,
 }
 """Part → measures it, in an empty folder that is removed afterwards."""
 QUICK: Mapping[str, Callable[[Path], Part]] = {

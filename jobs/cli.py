@@ -324,6 +324,8 @@ def train(
     overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
     overrides: Set = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.001, help="End this run after so long.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="GPUs of a Ray cluster that train together.")] = 1,
+    address: Address = "local",
     as_json: Json = False,
 ) -> None:
     """Train a net, or go on where it was stopped; its weights can be named in a chain at once."""
@@ -338,6 +340,8 @@ def train(
             overrides=overrides or (),
             minutes=minutes,
             as_json=as_json,
+            workers=workers,
+            address=address,
         )
     )
 

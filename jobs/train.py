@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 
 from jobs.common import print_json, say
@@ -26,9 +27,20 @@ def train(
     overrides: Sequence[str],
     minutes: float | None,
     as_json: bool,
+    workers: int = 1,
+    address: str = "local",
 ) -> int:
-    """Train until the steps are made, a signal comes or so many minutes are over. Status 130 after a signal."""
+    """Train until the steps are made, a signal comes or so many minutes are over. Status 130 after a signal.
+
+    ``workers`` above 1: on as many GPUs of a Ray cluster; a signal then ends it with what the last checkpoint holds.
+    """
     spec = load(config, data=data, overlays=overlays, overrides=overrides)
+    if workers > 1:
+        from pipeline.cluster.training import spread  # Ray comes with it
+
+        spread(partial(_one_of_many, spec, out, minutes), workers=workers, address=address)
+        say(f"the log, curves and weights are in {out}")
+        return 0
     with _signals() as told:
         found = fit(spec, out, say=say, stopped=told.is_set, limit_s=None if minutes is None else 60 * minutes)
     if as_json:
@@ -37,6 +49,11 @@ def train(
         say(f"{'done' if found.done else 'stopped; the same call goes on'} at step {found.step} of {spec.steps}")
         print(found.weights)
     return 130 if told.is_set() and not found.done else 0
+
+
+def _one_of_many(spec: TrainSpec, out: str, minutes: float | None) -> None:
+    """One process of several: the first tells what happens."""
+    fit(spec, out, say=say, limit_s=None if minutes is None else 60 * minutes)
 
 
 def presets() -> list[str]:

@@ -42,7 +42,7 @@ class Fitted:
     weights: str
     """URI of the exported file."""
     row: Row
-    """The log's last."""
+    """The log's last; empty in the other processes of several, which keep none."""
 
 
 @dataclass(slots=True)
@@ -137,7 +137,8 @@ class _Job:
                     break
         if learner.step == spec.steps and saved == began:
             self._save(0.0)  # a job that was done already: what it leaves is written again
-        return Fitted(learner.step, learner.step == spec.steps, self._at(f"{spec.name}.safetensors"), self._rows[-1])
+        row = self._rows[-1] if self._rows else {}
+        return Fitted(learner.step, learner.step == spec.steps, self._at(f"{spec.name}.safetensors"), row)
 
     def _measure(self, since: tuple[_Clock, float] | None) -> None:
         spec, learner = self._spec, self._learner

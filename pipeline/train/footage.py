@@ -40,6 +40,11 @@ class Motion(Model):
     """px a frame, greatest: limbs, wheels, riders."""
     object_size: tuple[float, float] = (6.0, 60.0)
     """px, length."""
+    limbs: float = Field(default=0.4, ge=0, le=1)
+    """Share of the clips with a pair of swinging legs or arms. Where two cross, a place is covered in a single frame,
+    as by a blotch; only the shape tells them apart."""
+    uneven: float = Field(default=0.3, ge=0, le=1)
+    """Share of the clips whose frames stand still and leap, as transfers of hand-cranked film do."""
     lines: float = Field(default=0.35, ge=0, le=1)
     """Share of the clips with real vertical lines that belong to the scene."""
 
@@ -75,22 +80,36 @@ def footage(
     scale = width / _REFERENCE_WIDTH
     weave = np.zeros((frames, 3)) if track is None else track.astype(np.float64)
     h, w = stills[0].shape[2:]
+    at = _times(motion, rng, frames)
     start = rng.uniform(0, 1, 2) * np.maximum((h - size[0], w - size[1]), 0) - (np.array((h, w)) - size) / 2
-    camera = _camera(motion, rng, frames, scale)
+    camera = _camera(motion, rng, at, scale)
     picture = _sample(stills[0], _Way(start[0] + camera.y, start[1] + camera.x, camera.turn, camera.size), weave, size)
     if rng.random() < motion.lines:
         picture = _lines(picture, camera, weave, rng, scale)
     for number in range(int(rng.integers(motion.objects[0], motion.objects[1] + 1))):
-        picture = _thing(picture, stills[1 + number % max(len(stills) - 1, 1) :] or stills, motion, weave, rng, scale)
+        texture = stills[min(1 + number % max(len(stills) - 1, 1), len(stills) - 1)]
+        picture = _thing(picture, texture, motion, at, weave, rng, scale)
+    if rng.random() < motion.limbs:
+        picture = _limbs(picture, stills[-1], motion, at, weave, rng, scale)
     return np.ascontiguousarray(picture.clamp_(0, 1).numpy())
 
 
-def _camera(motion: Motion, rng: np.random.Generator, frames: int, scale: float) -> _Way:
+def _times(motion: Motion, rng: np.random.Generator, frames: int) -> Floats:
+    """When each frame was taken, in frames from the middle one."""
+    steps = np.ones(frames)
+    leaps = rng.choice((0.0, 1.0, 1.0, 2.0), frames)
+    if rng.random() < motion.uneven:
+        steps = leaps
+    times = steps.cumsum()
+    return np.asarray(times - times[frames // 2], np.float64)
+
+
+def _camera(motion: Motion, rng: np.random.Generator, at: Floats, scale: float) -> _Way:
+    frames = len(at)
     still, mirrored = rng.random() < motion.still, rng.choice((-1.0, 1.0))
     speed, angle = rng.uniform(0, motion.pan) * scale, rng.uniform(0, 2 * np.pi)
     zoom, turn = rng.uniform(-motion.zoom, motion.zoom), np.deg2rad(rng.uniform(-motion.turn, motion.turn))
     shake = rng.normal(0, 0.15 * scale, (frames, 2)).cumsum(axis=0)
-    at = np.arange(frames) - frames // 2
     if still:
         return _Way(np.zeros(frames), np.zeros(frames), np.zeros(frames), np.full(frames, mirrored))
     return _Way(
@@ -154,40 +173,92 @@ def _lines(picture: Tensor, camera: _Way, weave: Floats, rng: np.random.Generato
 
 
 def _thing(
-    picture: Tensor, stills: Sequence[Clip], motion: Motion, weave: Floats, rng: np.random.Generator, scale: float
+    picture: Tensor, still: Clip, motion: Motion, at: Floats, weave: Floats, rng: np.random.Generator, scale: float
 ) -> Tensor:
-    """A limb, a disc or a block, with a texture of its own, on a way of its own."""
+    """A rod, a disc or a block, on a way of its own."""
     n, _, h, w = picture.shape
     length = float(np.exp(rng.uniform(*np.log(motion.object_size)))) * scale
     thick = length * rng.uniform(0.15, 1.0)
-    # The square of an even draw: most things are slow, a few are as fast as film has them.
+    # Not an even draw: most things are slow, a few are as fast as film has them.
     speed, angle = motion.object_speed * rng.random() ** 1.5 * scale, rng.uniform(0, 2 * np.pi)
     swing, lean, round_ = np.deg2rad(rng.normal(0, 6)), rng.uniform(0, np.pi), rng.random() < 0.7
     jerk = rng.normal(0, 0.15 * speed, (n, 2)).cumsum(axis=0)
-    at = np.arange(n) - n // 2
     cy = rng.uniform(-h / 2, h / 2) + at * speed * np.sin(angle) + jerk[:, 0]
     cx = rng.uniform(-w / 2, w / 2) + at * speed * np.cos(angle) + jerk[:, 1]
-    turn = lean + at * swing
-    plain, tint, dark = rng.random() < 0.4, rng.uniform(0, 1, 3), rng.uniform(0.3, 1.1)
-    place = rng.uniform(-0.3, 0.3, 2)
     y, x = _plane((h, w), weave)
+    cover = _rod(y, x, cy, cx, lean + at * swing, length, thick, _softness(rng), round_=round_)
+    return _painted(picture, cover, still, (cy, cx), weave, rng)
+
+
+def _limbs(
+    picture: Tensor, still: Clip, motion: Motion, at: Floats, weave: Floats, rng: np.random.Generator, scale: float
+) -> Tensor:
+    """Two rods that swing against each other from one joint, and the body above it, all of one cloth."""
+    h, w = picture.shape[2:]
+    length = float(np.exp(rng.uniform(*np.log((15.0, 90.0))))) * scale
+    thick, soft = length * rng.uniform(0.15, 0.45), _softness(rng)
+    reach, phase, down = np.deg2rad(rng.uniform(8, 40)), rng.uniform(0, 2 * np.pi), rng.normal(0, 0.35)
+    # As fast as the foot may be: its way in a frame is the length times the turn.
+    beat = motion.object_speed * scale * rng.uniform(0.2, 1.0) / (length * reach)
+    beat = min(beat, 1.2)
+    walk = rng.uniform(-1, 1) * 0.35 * motion.object_speed * scale
+    jy, jx = rng.uniform(-h / 2, h / 2) + 0 * at, rng.uniform(-w / 2, w / 2) + walk * at
+    y, x = _plane((h, w), weave)
+    cover = torch.zeros_like(y + x)
+    for side in (1.0, -1.0):
+        turn = np.pi / 2 + down + side * reach * np.sin(beat * at + phase)
+        middle = (jy + np.sin(turn) * length / 2, jx + np.cos(turn) * length / 2)
+        cover = torch.maximum(cover, _rod(y, x, *middle, turn, length + thick, thick, soft, round_=True))
+    body = np.full_like(at, np.pi / 2 + down)
+    middle = (jy - np.sin(body) * length / 2, jx - np.cos(body) * length / 2)
+    cover = torch.maximum(cover, _rod(y, x, *middle, body, length + thick, 1.5 * thick, soft, round_=True))
+    return _painted(picture, cover, still, (jy, jx), weave, rng)
+
+
+def _softness(rng: np.random.Generator) -> float:
+    """px over which an edge falls off: sharp, or blurred by its motion."""
+    return float(rng.choice((1.0, 1.0, 2.0, 3.5)))
+
+
+def _rod(
+    y: Tensor,
+    x: Tensor,
+    cy: Floats,
+    cx: Floats,
+    turn: Floats,
+    length: float,
+    thick: float,
+    soft: float,
+    *,
+    round_: bool,
+) -> Tensor:
+    """How far a rod covers each pixel (frames, H, W); with round ends, or a block."""
     y = y - torch.from_numpy(cy.astype(np.float32))[:, None, None]
     x = x - torch.from_numpy(cx.astype(np.float32))[:, None, None]
     cos, sin = (torch.from_numpy(f(turn).astype(np.float32))[:, None, None] for f in (np.cos, np.sin))
     along, across = x * cos + y * sin, y * cos - x * sin
-    if round_:  # a capsule: a rod with round ends
+    if round_:
         over = (along.abs() - (length - thick) / 2).clamp_(min=0)
         far = torch.hypot(over, across) - thick / 2
     else:
         far = torch.maximum(along.abs() - length / 2, across.abs() - thick / 2)
-    cover = (0.5 - far).clamp_(0, 1)
+    return (0.5 - far / soft).clamp_(0, 1)
+
+
+def _painted(
+    picture: Tensor, cover: Tensor, still: Clip, middle: tuple[Floats, Floats], weave: Floats, rng: np.random.Generator
+) -> Tensor:
+    """The picture with a layer on it: of one colour, often a dark one, or cut from a still."""
+    n, _, h, w = picture.shape
+    kind, tint, shade, dark = rng.random(), rng.uniform(0, 1, 3), rng.uniform(0, 0.25), rng.uniform(0.2, 1.1)
+    place = rng.uniform(-0.3, 0.3, 2)
     if not bool(cover.any()):
         return picture
-    if plain:
-        colour = torch.from_numpy(tint.astype(np.float32))[None, :, None, None].expand_as(picture)
+    if kind < 0.5:
+        paint = tint if kind < 0.15 else np.full(3, shade if kind < 0.4 else 1 - shade)
+        colour = torch.from_numpy(paint.astype(np.float32))[None, :, None, None].expand_as(picture)
     else:
-        still = stills[0]
         sh, sw = still.shape[2:]
-        way = _Way(place[0] * sh - cy, place[1] * sw - cx, np.zeros(n), np.ones(n))
+        way = _Way(place[0] * sh - middle[0], place[1] * sw - middle[1], np.zeros(n), np.ones(n))
         colour = _sample(still, way, weave, (h, w)) * float(dark)
     return torch.lerp(picture, colour, cover[:, None])

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.train.footage import Motion, footage
 
-QUIET = Motion(still=1.0, objects=(0, 0), lines=0.0)
+QUIET = Motion(still=1.0, objects=(0, 0), lines=0.0, limbs=0.0, uneven=0.0)
 
 
 def still(seed: int = 0, height: int = 120, width: int = 160) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_is_seeded_and_stays_in_range() -> None:
 
 
 def test_a_pan_moves_no_faster_than_it_may() -> None:
-    slow = Motion(still=0.0, objects=(0, 0), lines=0.0, pan=2.0, zoom=0.0, turn=0.0)
+    slow = Motion(still=0.0, objects=(0, 0), lines=0.0, limbs=0.0, uneven=0.0, pan=2.0, zoom=0.0, turn=0.0)
     seen = []
     for seed in range(8):
         clip = made(slow, seed).mean(axis=1)
@@ -57,7 +57,7 @@ def test_a_pan_moves_no_faster_than_it_may() -> None:
 
 
 def test_things_move_against_a_background_that_stands_still() -> None:
-    moving = Motion(still=1.0, objects=(1, 1), lines=0.0, object_size=(20, 30), object_speed=12.0)
+    moving = QUIET.model_copy(update={"objects": (1, 1), "object_size": (20.0, 30.0)})
     changed = []
     for seed in range(12):
         clip, empty = made(moving, seed), made(QUIET, seed)
@@ -69,7 +69,7 @@ def test_things_move_against_a_background_that_stands_still() -> None:
 
 
 def test_real_lines_move_with_the_scene_and_are_vertical() -> None:
-    lined = Motion(still=1.0, objects=(0, 0), lines=1.0)
+    lined = QUIET.model_copy(update={"lines": 1.0})
     found = 0
     for seed in range(10):
         clip, plain = made(lined, seed), made(QUIET, seed)
@@ -78,6 +78,22 @@ def test_real_lines_move_with_the_scene_and_are_vertical() -> None:
         rows = line[0].any(axis=1)
         found += bool(rows.mean() > 0.5)
     assert found >= 5
+
+
+def test_limbs_cover_places_for_a_single_frame() -> None:
+    swinging = QUIET.model_copy(update={"limbs": 1.0})
+    single = 0
+    for seed in range(20):
+        there = np.abs(made(swinging, seed) - made(QUIET, seed)).max(axis=1) > 0.1
+        single += bool((there[2] & ~there[1] & ~there[3]).sum() > 10)
+    assert single >= 2, "no limb is ever as hard to tell from a blotch as real ones are"
+
+
+def test_uneven_footage_stands_still_and_leaps() -> None:
+    uneven = QUIET.model_copy(update={"still": 0.0, "zoom": 0.0, "turn": 0.0, "uneven": 1.0, "objects": (1, 1)})
+    still_frames = [np.abs(np.diff(made(uneven, seed, frames=9), axis=0)).mean(axis=(1, 2, 3)) for seed in range(6)]
+    shares = [float(d.min() / max(d.max(), 1e-9)) for d in still_frames]
+    assert min(shares) < 0.25
 
 
 def test_a_track_moves_the_picture() -> None:

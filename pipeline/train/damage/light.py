@@ -65,14 +65,10 @@ def grain(clip: Clip, recipe: Recipe, rng: np.random.Generator) -> Clip:
     if recipe.grain <= 0:
         return clip
     n, c, h, w = clip.shape
-    mix = np.float32(recipe.grain_colour)
-    # Drawn whatever the mix is, so that two mixes differ in nothing else.
-    shared = rng.standard_normal((n, 1, h, w), dtype=np.float32)
-    noise = (
-        shared
-        if mix <= 0
-        else np.sqrt(1 - mix) * shared + np.sqrt(mix) * rng.standard_normal((n, c, h, w), dtype=np.float32)
-    )
+    mix = np.float32(recipe.grain_colour if c > 1 else 0)
+    noise = rng.standard_normal((n, 1, h, w), dtype=np.float32)
+    if mix > 0:
+        noise = np.sqrt(1 - mix) * noise + np.sqrt(mix) * rng.standard_normal((n, c, h, w), dtype=np.float32)
     # Clumps: each grain reaches into the next pixels, ever less. Divided by what this does to the standard deviation.
     own, weights = noise, [np.float32(0.5**lag) for lag in range(1, recipe.grain_lag + 1)]
     noise = own.copy()

@@ -69,7 +69,10 @@ def damage(
     scale = whole / _REFERENCE_WIDTH
     streams = {effect: np.random.default_rng([seed, effect]) for effect in range(_HAIRS + 1) if effect != _PLACE}
     place = track(n, recipe, seed, width=whole)
-    look = light.moved(light.tone(clean, recipe, streams[_TONE]), place)
+    look = light.tone(clean, recipe, streams[_TONE])
+    if recipe.monochrome:
+        look = look[:, :1]  # one channel stands for all three until the end
+    look = light.moved(look, place)
     # As on film: grain is in the emulsion, wear and dirt lie upon it, and the light flickers through all of them.
     picture = light.grain(light.blur(look, recipe, streams[_BLUR]), recipe, streams[_GRAIN])
     picture, lines = marks.scratches(picture, recipe, streams[_SCRATCHES], scale)
@@ -85,6 +88,8 @@ def damage(
     gain, offset = light.flicker(n, recipe, streams[_FLICKER])
     local = light.local_gain((n, h, w), recipe, streams[_LOCAL])
     picture, look = (_lit(p, gain, offset, local) for p in (picture, look))
+    if recipe.monochrome:
+        picture, look = (p.repeat(3, axis=1) for p in (picture, look))
     if recipe.codec is not None:
         picture = codec.through(picture, recipe.codec, recipe.codec_quality)
     masks = {"dirt": spots, "scratches": lines, "hairs": hairs}

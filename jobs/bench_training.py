@@ -1,0 +1,66 @@
+"""What training costs: making damaged samples, and whether a net waits for them."""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jobs.bench_report import Figure, Part
+from jobs.bench_run import told
+from jobs.train import load
+from pipeline.reel.still import read_picture, write_png
+from pipeline.tables import read_training
+from pipeline.train.clips import pan, to_clip
+from pipeline.train.damage import Ranges, damage, draw
+from pipeline.train.fit import LOG, fit
+
+_SIDE, _FRAMES, _WIDTH = 256, 5, 2048
+_GOAL = 20.0
+"""Samples a second on one core."""
+
+
+def training(folder: Path, *, samples: int = 120, steps: int = 30) -> Part:
+    """Damaged samples a second, and the share of a job's time that its net waits for samples."""
+    with resources.as_file(resources.files("jobs") / "assets" / "seeding.jpg") as photo:
+        picture = read_picture(photo)
+    with told(f"damage {samples} samples"):
+        rate = _damaged(picture, samples)
+    photos = folder / "photos"
+    photos.mkdir()
+    for number in range(4):
+        write_png(photos / f"{number}.png", picture[:, number * 320 : number * 320 + 640])
+    said = [f"validation.every={steps}", "validation.clips=1", f"steps={steps}"]
+    spec = load("nafnet-film", data=[str(photos)], overlays=None, overrides=said)
+    with told(f"train {steps} steps"):
+        fit(spec, str(folder / "out"))
+    row = read_training(folder / "out" / LOG)[-1]
+    return Part(
+        name="training",
+        title="Training",
+        how=f"Damage of every kind at the ranges of `Ranges()`, on samples of {_FRAMES} frames of {_SIDE}×{_SIDE} px, "
+        f"by CPU time of one thread. Then `reelmend train nafnet-film` for {steps} steps of {spec.batch} samples of "
+        f"{spec.crop}×{spec.crop} px, {spec.run.threads} threads for the net and {spec.run.loaders} for the samples.",
+        figures=(
+            Figure("damaged samples a second, one core", f"{rate:.1f}", f"≥ {_GOAL:g}", rate >= _GOAL),
+            Figure("steps a second", f"{row['steps_per_second']:.2f}"),
+            Figure("share of the time spent waiting for samples", f"{row['waited']:.1%}"),
+        ),
+    )
+
+
+def _damaged(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], samples: int) -> float:
+    clean = pan(to_clip(picture[None]), frames=_FRAMES + 3, size=(_SIDE, _SIDE), start=(40, 200), step=(1.5, 3.0))
+    recipes = [draw(Ranges(), np.random.default_rng([1905, n]), frames=_FRAMES) for n in range(samples)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        began = time.process_time()
+        for number, recipe in enumerate(recipes):
+            damage(clean[: _FRAMES + recipe.lost], recipe, number, width=_WIDTH)
+        return samples / (time.process_time() - began)
+    finally:
+        torch.set_num_threads(before)
