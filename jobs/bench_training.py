@@ -7,12 +7,12 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from jobs.bench_report import Figure, Part
 from jobs.bench_run import told
 from jobs.train import load
 from pipeline.reel.still import read_picture, write_png
+from pipeline.restore.device import one_thread
 from pipeline.tables import read_training
 from pipeline.train.clips import pan, to_clip
 from pipeline.train.damage import Ranges, damage, draw
@@ -55,12 +55,8 @@ def training(folder: Path, *, samples: int = 120, steps: int = 30) -> Part:
 def _damaged(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], samples: int) -> float:
     clean = pan(to_clip(picture[None]), frames=_FRAMES + 3, size=(_SIDE, _SIDE), start=(40, 200), step=(1.5, 3.0))
     recipes = [draw(Ranges(), np.random.default_rng([1905, n]), frames=_FRAMES) for n in range(samples)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         began = time.process_time()
         for number, recipe in enumerate(recipes):
             damage(clean[: _FRAMES + recipe.lost], recipe, number, width=_WIDTH)
         return samples / (time.process_time() - began)
-    finally:
-        torch.set_num_threads(before)

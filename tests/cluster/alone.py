@@ -12,10 +12,13 @@ from pipeline.cluster.surveying import prepare_here
 from pipeline.cluster.work import Job, ReelWork
 from pipeline.publish.finish import finish
 
+NET = "chain=[{pass: net}]"
+"""A net alone: what most tests are about, without the survey that other passes of the preset want."""
+
 
 def restore(source: str | Path, out: str | Path, *overrides: str, restorer: TileRestorer | None = None) -> Job:
-    """Restore and publish one film. ``restorer`` may be kept from film to film (``restorer_of``)."""
-    job = make_job([str(source)], str(out), config="archive", overrides=list(overrides))
+    """Restore and publish one film, with a net alone unless told otherwise. ``restorer`` may be kept from film to film (``restorer_of``)."""
+    job = make_job([str(source)], str(out), config="archive", overrides=[NET, *overrides])
     prepared = prepare_here(job, 0)
     plan = prepared.plan
     work = ReelWork(plan, job.out, job.spec, stage=False)
@@ -29,6 +32,6 @@ def restore(source: str | Path, out: str | Path, *overrides: str, restorer: Tile
 
 def restorer_of(source: str | Path, overrides: Sequence[str]) -> TileRestorer:
     """The restorer of a job's chain, which is the same for every film."""
-    job = make_job([str(source)], "unused", config="archive", overrides=list(overrides))
+    job = make_job([str(source)], "unused", config="archive", overrides=[NET, *overrides])
     plan = prepare_here(job, 0).plan
     return TileRestorer(plan.chain, job.spec, job.nets, "cpu")

@@ -24,12 +24,13 @@ from ray.cluster_utils import Cluster
 from pipeline.cluster.progress import TileDone
 from pipeline.publish.verify import verify
 from pipeline.storage import store
+from tests.cluster.alone import NET
 from tests.cluster.conftest import STORE_BYTES, framemd5
 
 pytestmark = pytest.mark.cluster
 Run = Callable[..., Any]
 TILES = "tiles: {frames: 4}"
-WORDS = ("--set", "tiles.frames=4", "-c", "archive")
+WORDS = ("--set", "tiles.frames=4", "-c", "archive", "--set", NET)
 
 
 def records(out: str) -> list[str]:
@@ -56,7 +57,7 @@ def undisturbed(cluster: Cluster, film: Path, tmp_path_factory: pytest.TempPathF
     from pipeline.cluster.run import run_job
 
     out = tmp_path_factory.mktemp("undisturbed")
-    run_job(make_job([str(film)], str(out), config="archive", overrides=["tiles.frames=4"]), lambda _: None)
+    run_job(make_job([str(film)], str(out), config="archive", overrides=["tiles.frames=4", NET]), lambda _: None)
     return framemd5(out, "a")
 
 

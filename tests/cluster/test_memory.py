@@ -20,7 +20,7 @@ from pipeline.cluster.work import ReelWork
 from pipeline.publish.finish import finish
 
 source, out = sys.argv[1:]
-job = make_job([source], out, config="archive", overrides=["tiles.frames=8"])
+job = make_job([source], out, config="archive", overrides=["chain=[{pass: net}]", "tiles.frames=8"])
 made = prepare_here(job, 0)
 work = ReelWork(steps.without_tiles(made.plan), job.out, job.spec, stage=False)
 restorer = TileRestorer(made.plan.chain, job.spec, job.nets, "cpu")

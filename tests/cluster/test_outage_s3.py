@@ -24,6 +24,7 @@ from pipeline.publish import layout
 from pipeline.publish.verify import verify
 from pipeline.storage import retry
 from pipeline.storage.ledger import Ledger
+from tests.cluster.alone import NET
 from tests.s3 import Server
 
 pytestmark = pytest.mark.cluster
@@ -79,7 +80,7 @@ def test_an_outage_of_the_output_costs_no_restored_tile(
         elif isinstance(event, StorageSilent):
             s3.start()
 
-    job = make_job([str(film)], s3_folder, config="archive", overrides=["tiles.frames=4"])
+    job = make_job([str(film)], s3_folder, config="archive", overrides=[NET, "tiles.frames=4"])
     result = run_job(job, listen)
     assert [(o.status, o.reason) for o in result.outcomes] == [("done", None)]
     assert begun == Counter(range(18)), "no tile was decoded or restored twice"

@@ -68,7 +68,7 @@ def faulty(plan: PassPlan, _bench: Bench) -> Faulty:
 def restore(film: Path, out: Path, *overrides: str, factories: Any = None) -> Path:
     """The published folder of the film, restored by the archive preset with these values over it."""
     restorer = None
-    words = [f"tiles.frames={TILE}", *overrides]
+    words = [alone.NET, f"tiles.frames={TILE}", *overrides]
     if factories is not None:
         job = alone.make_job([str(film)], str(out), config="archive", overrides=words)
         plan = alone.steps.prepare(job, 0).plan

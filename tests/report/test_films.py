@@ -63,12 +63,14 @@ def test_stills_are_kept_published_and_bounded(good: Path) -> None:
 
 
 def test_a_wrong_net_is_found_out(film: Path, tmp_path: Path) -> None:
-    """The bundled net's weights with noise on them: it runs, and what it gives is not the film."""
+    """The bundled net's weights with noise on them: it runs, and what it gives is not the film. Without its guard."""
     tensors = weights.load(weights.resolve(NetPass()), tlc=False).state_dict()
     torch.manual_seed(0)
     path = tmp_path / "wrong.safetensors"
     save_file({k: v + 0.5 * v.std(correction=0) * torch.randn_like(v) for k, v in tensors.items()}, path)
-    reel = films.restore(film, tmp_path / "out", f"chain=[{{pass: net, weights: {path}}}]", "stills.most=8")
+    reel = films.restore(
+        film, tmp_path / "out", f"chain=[{{pass: net, weights: {path}, guard: null}}]", "stills.most=8"
+    )
     found = films.flags(reel)
     assert found["heavy-change"] >= 11
     assert found["possible-invention"] >= 6
@@ -109,7 +111,7 @@ def test_other_thresholds_redo_no_tile_and_are_another_plan(film: Path, tmp_path
 
     plans = []
     for words in ([], ["flags.black.above=0.5"], ["stills.side=128"], ["engine.cpu_threads=2"]):
-        job = alone.make_job([str(film)], str(tmp_path), config="archive", overrides=words)
+        job = alone.make_job([str(film)], str(tmp_path), config="archive", overrides=[alone.NET, *words])
         plans.append(alone.steps.prepare(job, 0).plan)
     assert plans[0].tile_ids == plans[1].tile_ids == plans[2].tile_ids != plans[3].tile_ids
     assert len({p.id for p in plans}) == 4
