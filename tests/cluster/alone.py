@@ -17,7 +17,10 @@ NET = "chain=[{pass: net}]"
 
 
 def restore(source: str | Path, out: str | Path, *overrides: str, restorer: TileRestorer | None = None) -> Job:
-    """Restore and publish one film, with a net alone unless told otherwise. ``restorer`` may be kept from film to film (``restorer_of``)."""
+    """Restore and publish one film, with a net alone unless told otherwise.
+
+    ``restorer`` may be kept from film to film (``restorer_of``).
+    """
     job = make_job([str(source)], str(out), config="archive", overrides=[NET, *overrides])
     prepared = prepare_here(job, 0)
     plan = prepared.plan

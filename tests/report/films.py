@@ -23,7 +23,7 @@ SIZE = (256, 144)
 FRAMES, TILE = 12, 6
 
 
-RECIPE = Recipe(dirt=4.0, scratches=0, flicker=0.002, grain=1.5 / 255)
+RECIPE = Recipe(dirt=4.0, scratches=0, flicker=0.0005, grain=1.5 / 255)
 
 
 def source(folder: Path, frames: int = FRAMES) -> Path:
