@@ -38,7 +38,7 @@ def test_a_form_computes_what_it_is_called() -> None:
     assert fast.peak_bytes_px() < exact.peak_bytes_px() < plain_form.peak_bytes_px()
     steps = dict(exact.profile())
     assert sum(steps.values()) == pytest.approx(1.0)
-    assert max(steps, key=lambda k: steps[k]) == "aten::mkldnn_convolution"
+    assert {"aten::mkldnn_convolution", "aten::native_layer_norm"} <= steps.keys()
 
 
 @pytest.mark.parametrize("name", ["nafnet-film", "mprnet-derain"])
