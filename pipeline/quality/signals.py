@@ -69,7 +69,7 @@ def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelForm
 def levels(codes: Codes) -> Tensor:
     """``(n,)`` float64: YMIN YLOW YAVG YHIGH YMAX, and of colour the same of U, V and saturation, HUEMED and HUEAVG."""
     bins = 1 << codes.depth
-    found = [_five(_histogram(codes.y, bins), codes.y.numel())]
+    found = [_five(_histogram(codes.y, bins), codes.luma.numel())]
     if codes.u is not None and codes.v is not None:
         size = codes.u.numel()
         saturation, hue = _polar(codes.u, codes.v, bins)
@@ -175,7 +175,7 @@ def outside(codes: Codes, pixel_format: PixelFormat) -> Tensor:
 
     As FFmpeg, by the codes alone, whatever the range's tag. 0 for gray and RGB, which are read as full range.
     """
-    y = codes.y
+    y = codes.luma  # of YUV these are the codes
     if not codes.ranged or codes.u is None or codes.v is None:
         return torch.zeros((), dtype=torch.float64, device=y.device)
     step = float(1 << (codes.depth - 8))
