@@ -71,7 +71,8 @@ def _blocks(plane: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[n
 
 def _h264(clip: Clip, crf: int) -> Clip:
     h, w = clip.shape[2:]
-    even = np.pad(clip, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), "edge")
+    # Whole macroblocks: nothing beyond the picture has a say.
+    even = np.pad(clip, ((0, 0), (0, 0), (0, -h % 16), (0, -w % 16)), "edge")
     codes = np.rint(np.clip(even, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     back = through_h264(np.ascontiguousarray(codes), crf)
     return np.ascontiguousarray(back.transpose(0, 3, 1, 2)[:, :, :h, :w]).astype(np.float32) / np.float32(255)
