@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from importlib import resources
 from pathlib import Path
-
-import numpy as np
 
 from jobs.bench_report import Figure, Part
 from jobs.bench_run import told
 from jobs.train import load
 from pipeline.reel.still import read_picture, write_png
-from pipeline.restore.device import one_thread
 from pipeline.tables import read_training
-from pipeline.train.clips import pan, to_clip
-from pipeline.train.damage import Ranges, damage, draw
 from pipeline.train.fit import LOG, fit
+from pipeline.train.speed import damaged_per_second
 
-_SIDE, _FRAMES, _WIDTH = 256, 5, 2048
+_SIDE, _FRAMES = 256, 5
 _GOAL = 20.0
 """Samples a second on one core."""
 
@@ -28,7 +23,7 @@ def training(folder: Path, *, samples: int = 120, steps: int = 30) -> Part:
     with resources.as_file(resources.files("jobs") / "assets" / "seeding.jpg") as photo:
         picture = read_picture(photo)
     with told(f"damage {samples} samples"):
-        rate = _damaged(picture, samples)
+        rate = damaged_per_second(picture, samples, frames=_FRAMES, side=_SIDE)
     photos = folder / "photos"
     photos.mkdir()
     for number in range(4):
@@ -50,13 +45,3 @@ def training(folder: Path, *, samples: int = 120, steps: int = 30) -> Part:
             Figure("share of the time spent waiting for samples", f"{row['waited']:.1%}"),
         ),
     )
-
-
-def _damaged(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], samples: int) -> float:
-    clean = pan(to_clip(picture[None]), frames=_FRAMES + 3, size=(_SIDE, _SIDE), start=(40, 200), step=(1.5, 3.0))
-    recipes = [draw(Ranges(), np.random.default_rng([1905, n]), frames=_FRAMES) for n in range(samples)]
-    with one_thread():
-        began = time.process_time()
-        for number, recipe in enumerate(recipes):
-            damage(clean[: _FRAMES + recipe.lost], recipe, number, width=_WIDTH)
-        return samples / (time.process_time() - began)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,17 +17,6 @@ def device_name(device: str) -> str:
     if where.type == "cuda":
         return str(torch.cuda.get_device_name(where))
     return f"cpu: {_processor()}"
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch keeps to one thread of the CPU meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def available() -> str:

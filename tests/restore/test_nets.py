@@ -103,9 +103,9 @@ class TestGolden:
 
     @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 2e-7)])
     def test_film(self, dtype: torch.dtype, limit: float) -> None:
-        """The bundled net with its own weights. The next test shows why the limit in float64 is no lower."""
+        """A bundled net with its own weights. The next test shows why the limit in float64 is no lower."""
         g = golden("nafnet_film_seed")
-        info = weights.resolve(NetPass())
+        info = weights.resolve(NetPass(weights="nafnet-film-seed"))
         assert nets.parse(g.config) == nets.parse(info.config)
         net = weights.load(info).to(dtype)
         assert relative(run(net, g.input.to(dtype))[0][0], g.outputs[0]) <= limit
@@ -119,7 +119,7 @@ class TestGolden:
         gives every one of its numbers bit for bit; other machines round otherwise.)
         """
         g = golden("nafnet_film_seed")
-        net = weights.load(weights.resolve(NetPass())).double()
+        net = weights.load(weights.resolve(NetPass(weights="nafnet-film-seed"))).double()
         with torch.inference_mode():
             wanted = plain.forward(nets.parse(g.config), net.state_dict(), g.input.double())
         found = run(net, g.input.double())[0]

@@ -1,0 +1,34 @@
+"""How fast damage is made."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.train.clips import pan, to_clip
+from pipeline.train.damage import Ranges, damage, draw
+
+_WIDTH = 2048
+"""px of the picture that the samples are taken for crops of."""
+
+
+def damaged_per_second(picture: NDArray[np.uint8], samples: int, *, frames: int, side: int) -> float:
+    """Samples a second of CPU time on one thread, with damage of every kind at its full ranges.
+
+    ``picture``: RGB (H, W, 3), larger than ``side`` by some 250 px each way.
+    """
+    ranges = Ranges()
+    clip = pan(to_clip(picture[None]), frames=frames + ranges.lost, size=(side, side), start=(40, 200), step=(1.5, 3.0))
+    recipes = [draw(ranges, np.random.default_rng([1905, n]), frames=frames) for n in range(samples)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        began = time.process_time()
+        for number, recipe in enumerate(recipes):
+            damage(clip[: frames + recipe.lost], recipe, number, width=_WIDTH)
+        return samples / (time.process_time() - began)
+    finally:
+        torch.set_num_threads(before)
