@@ -168,8 +168,9 @@ def test_a_source_in_a_missing_bucket_is_quarantined(reelmend: Call, film: Path,
 def test_a_full_scratch_disk_is_told(reelmend: Call, film: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=False).returncode:
         pytest.skip("this user may not mount a small file system")
+    (small / "others").write_bytes(bytes((2 << 20) - (16 << 10)))
     try:
         status, out, _ = reelmend(
             "restore", film, "--out", tmp_path / "out", *COPY, "--set", f"cluster.scratch={small}", "--json"
