@@ -58,7 +58,7 @@ def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Se
     assert kept
     assert all(n.endswith(".jpg") for n in kept)
     published = {n for n in names - kept if not n.startswith(".work/")}
-    assert published == {
+    assert published == {"index.html"} | {
         f"{reel}/{name}"
         for name in (
             f"{reel}.mkv",
@@ -70,6 +70,7 @@ def test_a_reel_goes_through_s3_and_comes_out_whole(run: Run, film: Path, s3: Se
             "report/shots.parquet",
             "report/tiles.parquet",
             "report/reel.json",
+            "report/index.html",
             "provenance.json",
             "manifest-sha256.txt",
         )
