@@ -56,7 +56,8 @@ def orchestration(
     return Part(
         name=name,
         title="Orchestration" if name == "orchestration" else "Orchestration, quick",
-        how=f"A reel of {frames} frames of {width}×{height} px (RGB of 10 bit) through the preset `archive` with the bundled net alone. *Wall*: "
+        how=f"A reel of {frames} frames of {width}×{height} px (RGB of 10 bit) through the preset `archive` "
+        "with the bundled net alone. *Wall*: "
         "from when the first tile can be handed out (the plan is there, and a restorer with its nets) to the reel's "
         f"end, published. *Steps*: CPU seconds of every step of {len(chosen)} of its tiles, each measured alone, "
         "single-threaded, half of them before the run and half after it; medians, scaled to all tiles with their halos "

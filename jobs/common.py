@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.errors import CallError, ConfigError, MissingError, ReelmendError, StorageError
+from pipeline.plan.document import storable
 from pipeline.plan.make import chain_of
 from pipeline.spec import NetPass, Spec, parse
 from pipeline.storage import sources, store
@@ -143,7 +144,7 @@ def say(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """The one JSON document of ``--json``, on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    print(storable(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)))
 
 
 def human_bytes(count: float) -> str:

@@ -39,7 +39,7 @@ def _open(uri: str) -> tuple[Reel, FrameIndex]:
     found = find_sources([uri])
     if len(found) != 1:
         raise CallError("names several films; compare takes two", where=uri)
-    reel = probe(*found[0], Source())
+    reel = probe(*found[0], Source(interlaced="per_field"))
     return reel, build(reel)
 
 

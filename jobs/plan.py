@@ -40,7 +40,7 @@ _TRIAL = (192, 256)
 def show_probe(source: str, *, as_json: bool) -> int:
     """Print what a source is. Raises SourceError where it is no film."""
     [(uri, name)] = find_sources([source])[:1]
-    reel = probe(uri, name, Source())
+    reel = probe(uri, name, Source(interlaced="per_field"))
     index = build(reel)
     if as_json:
         print_json({**plain(reel), "frames": len(index), "constant_rate": index.constant, "index": index.found_by})
@@ -115,6 +115,8 @@ def _plan_one(job: Job, number: int, speed: Callable[[int], float]) -> dict[str,
     recorded = Ledger(layout.work_dir(job.out, name)).done()
     whole = published.plan_id == plan.id and published.whole
     done = [n for n, i in enumerate(plan.tile_ids) if whole or i in recorded]
+    if len(done) < len(plan.tiles):
+        steps.check_fits(job, plan)
     e = estimate(plan, index, done, restorer_fps=speed(reel.width * reel.height))
     return {
         "reel": name,

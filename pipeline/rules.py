@@ -151,7 +151,21 @@ WORDS: Mapping[str, Words] = {
         "Damaged source", "The source's data are damaged here; what FFmpeg made of them was used.", "source"
     ),
     "interlaced": Words("Interlaced", "The frame holds two fields; each was restored by itself.", "source"),
-    "duplicate": Words("Duplicate", "The source's frame is the one before it once more, bit for bit.", "source"),
+    "dirt-limit": Words(
+        "Too much to be dirt", "More of the frame looked like dirt than may be: it was left alone.", "run"
+    ),
+    "fast-motion": Words(
+        "Fast motion", "What may be dirt moves too fast to be told from the picture: it was left alone.", "run"
+    ),
+    "flash": Words(
+        "Flash", "One frame is far brighter or darker than its neighbours: its levels were left alone.", "source"
+    ),
+    "weave": Words(
+        "Weave", "The frame trembles, but its background does not stand still: it was left alone.", "source"
+    ),
+    "duplicate": Words(
+        "Duplicate", "The source's frame is the one before it once more, bit for bit or nearly so.", "source"
+    ),
     "freeze": Words("Freeze", "The source's picture stands still.", "source"),
     "black": Words("Black", "The source's picture is black.", "source"),
 }

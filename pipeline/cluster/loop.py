@@ -113,7 +113,7 @@ class Loop:
 
     def _start_preparing(self, now: float) -> None:
         preparing = sum(w.step == "prepare" for w in self._work.values())
-        looking = sum(r.looking is not None for r in self._open())
+        looking = sum(r.looking is not None and not self._outages.hold(r.needs, now) for r in self._open())
         waiting = sum(r.board.todo for r in self._open() if r.board and not self._outages.hold(r.needs, now))
         enough = 2 * self._depth * max(1, len(self._at))
         for reel in self._open():

@@ -15,8 +15,8 @@ from pipeline import tables
 from pipeline.cluster.work import Decoded, Picture, ReelWork, Restored
 from pipeline.plan.curves import wants_survey
 from pipeline.plan.make import parameters_at
-from pipeline.plan.memory import CROP
-from pipeline.quality.changes import NO_BORDERS, Borders
+from pipeline.plan.memory import CROP, spatial_tile
+from pipeline.quality.changes import Borders
 from pipeline.quality.figures import Meter
 from pipeline.report.stills import of_tile
 from pipeline.restore import view
@@ -42,6 +42,7 @@ class TileRestorer:
         """device: ``cpu`` or ``cuda:0`` (the one that the actor was given)."""
         self._restorer = Restorer(chain, spec.engine, nets, device)
         self._chain = chain
+        self._nets = [nets[p.name] for p in chain if p.kind == "net"]
         self.device = device_name(device)
         """Model of the device, for people and for the records."""
 
@@ -56,7 +57,7 @@ class TileRestorer:
         meter = Meter(
             frames.format,
             plan.reel.colour,
-            borders=_borders(work, has_net=any(p.kind == "net" for p in self._chain)),
+            borders=_borders(work, self._nets),
             edges=ends,
         )
         restored = self._restorer.run(
@@ -123,15 +124,15 @@ def _edge(restored: Frames, meter: Meter, number: int) -> Edge:
     return Edge(number, h.hexdigest(), meter.blocks(number))
 
 
-def _borders(work: ReelWork, *, has_net: bool) -> Borders:
-    """Where the spec's spatial tiles meet in the reel's picture; in a field every second line is."""
+def _borders(work: ReelWork, nets: Sequence[NetInfo]) -> Borders:
+    """Where the nets' spatial tiles meet in the reel's picture; in a field every second line is."""
     reel, engine = work.plan.reel, work.spec.engine
-    if not has_net:
-        return NO_BORDERS
     lines = 2 if reel.interlaced else 1
-    rows = spans(-(-reel.height // lines), engine.tile, engine.halo)
-    columns = spans(reel.width, engine.tile, engine.halo)
-    return Borders(tuple(lines * s.keep_first for s in rows[1:]), tuple(s.keep_first for s in columns[1:]))
+    height = -(-reel.height // lines)
+    sides = {spatial_tile(reel.width, height, net, engine) for net in nets}
+    rows = {lines * s.keep_first for side in sides for s in spans(height, side, engine.halo)[1:]}
+    columns = {s.keep_first for side in sides for s in spans(reel.width, side, engine.halo)[1:]}
+    return Borders(tuple(sorted(rows)), tuple(sorted(columns)))
 
 
 def _of_source(work: ReelWork, decoded: Decoded, number: int) -> set[str]:

@@ -61,7 +61,7 @@ def code_digest() -> str:
     """sha256 over reelmend's own source files: equal on two machines where they run the same code."""
     root = Path(pipeline.__file__).parent
     h = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".cpp")):
         h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return h.hexdigest()
 
@@ -92,8 +92,8 @@ def scratch(spec: Spec) -> Iterator[Path]:
 def prepare(job: Job, number: int) -> Prepared | Unsurveyed:
     """Probe, index and plan a reel, and look up what of it is done. Unsurveyed where it must be looked at first.
 
-    Raises what ``planned`` does; PublishedError where the output holds another plan's deliverable and the job does not
-    say ``overwrite``.
+    Raises what ``planned`` and ``check_fits`` do; PublishedError where the output holds another plan's deliverable and
+    the job does not say ``overwrite``.
     """
     name = job.sources[number][1]
     found = planned(job, number, lambda reel: read_index(reel, job.out, job.spec), _survey_of(job))
@@ -109,9 +109,11 @@ def prepare(job: Job, number: int) -> Prepared | Unsurveyed:
         tidy(plan, job.out)
         return Prepared(plan, index, frozenset(range(len(plan.tiles))), published=True)
     ledger = Ledger(layout.work_dir(job.out, name))
-    ledger.keep_plan(plan.id, to_json(plan))
     recorded = ledger.done()
     done = frozenset(n for n, tile_id in enumerate(plan.tile_ids) if tile_id in recorded)
+    if len(done) < len(plan.tiles):
+        check_fits(job, plan)
+    ledger.keep_plan(plan.id, to_json(plan))
     return Prepared(plan, index, done, published=False, curves=curves)
 
 
@@ -136,8 +138,7 @@ def planned(
     ``survey_of`` is asked where a pass of the chain wants a survey, and gives None where there is none yet.
 
     Raises SourceError where the film cannot be read or a deliverable cannot hold it, SpanError where frames are asked
-    for that it has not, TooLargeError for a deliverable that its storage or this node's scratch could not hold,
-    StorageError.
+    for that it has not, StorageError; TooLargeError (``check_fits``) before a survey.
     """
     uri, name = job.sources[number]
     outputs = job.spec.deliver.outputs
@@ -149,23 +150,28 @@ def planned(
     blind = make_plan(reel, index, job.spec, job.nets, job.frames)
     for output in outputs:
         output_pts(index, reel, blind.first, blind.last, output)
-    root = _scratch_root(job.spec)
-    check_size(
-        blind,
-        object_bytes=store.largest_file(job.out),
-        scratch_bytes=store.disk_bytes(root),
-        where=uri,
-        scratch=str(root),
-    )
     if not wants_survey(blind.chain):
         return blind, index, None
     found = survey_of(reel, index)
     if found is None:
+        check_fits(job, blind)  # before the first look, too
         from pipeline.cluster import surveying  # it stands on this file
 
         return Unsurveyed(reel, index, spans(len(index)), surveying.done(job.out, reel, index))
     curves = plan_curves(found, blind.chain, reel)
     return make_plan(reel, index, job.spec, job.nets, job.frames, curves), index, curves
+
+
+def check_fits(job: Job, plan: Plan) -> None:
+    """Raises TooLargeError for a deliverable that its storage or this node's scratch could not hold."""
+    root = _scratch_root(job.spec)
+    check_size(
+        plan,
+        object_bytes=store.largest_file(job.out),
+        scratch_bytes=store.disk_bytes(root),
+        where=plan.reel.uri,
+        scratch=str(root),
+    )
 
 
 def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:

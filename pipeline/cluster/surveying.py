@@ -30,7 +30,7 @@ _AT_ONCE = 8
 def key(reel: Reel, index: FrameIndex) -> str:
     """What a survey of a source depends on beside the source: how it is read, and this code's own version."""
     c = reel.colour
-    said = [VERSION, index.digest, c.matrix_used, c.full_range_used]
+    said = [VERSION, index.digest, c.matrix_used, c.full_range_used, c.transfer_used]
     return f"{VERSION}-{hashlib.sha256(canonical(said).encode()).hexdigest()[:16]}"
 
 
@@ -69,7 +69,7 @@ def joined(out: str, reel: Reel, index: FrameIndex, spec: Spec) -> Survey | None
                 store.fetch(uri, local)
                 parts.append(tables.read_survey(local, a, b))
             except MissingError:
-                return None
+                return kept(out, reel, index, spec)  # another run may have joined them meanwhile
             except StorageError as error:
                 if error.transient:
                     raise

@@ -44,6 +44,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def storable(text: str) -> str:
+    """JSON that UTF-8 can hold: names of files need not be UTF-8, and what is none of theirs becomes a JSON escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def to_json(plan: Plan) -> str:
     """The plan as indented JSON; tiles stand one a line, so that a person can read them."""
     data = plain(plan)
@@ -51,6 +56,7 @@ def to_json(plan: Plan) -> str:
     ids = data.pop("tile_ids")
     head = json.dumps({"version": VERSION, **data}, indent=2, ensure_ascii=False, allow_nan=False)
     rows = ",\n".join("    " + json.dumps({**t, "id": i}) for t, i in zip(tiles, ids, strict=True))
+    head = storable(head)
     return f'{head[:-2]},\n  "tiles": [\n{rows}\n  ]\n}}\n'
 
 

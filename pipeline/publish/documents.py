@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 from pipeline.errors import StorageError
-from pipeline.plan.document import plain
+from pipeline.plan.document import plain, storable
 
 
 def as_json(value: Any) -> str:
     """Indented JSON of records, fractions and plain values: for people to read, and the same for the same value."""
-    return json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return storable(text)
 
 
 def read_object(data: bytes, *, where: str) -> dict[str, Any]:

@@ -42,13 +42,13 @@ _PLAN = re.compile(r"^plan-([0-9a-f]{64})\.json$")
 _TILE = re.compile(r"^(\d{6,})-(\d{7,})-(\d{7,})-([0-9a-f]{64})\.json$")
 OTHERS = ".mka"
 """Suffix of the file with what a film holds beside its pictures, where these are delivered as images."""
-_FILE = "|".join(map(re.escape, (*SUFFIX.values(), OTHERS)))
+_FILE = "|".join(map(re.escape, SUFFIX.values()))
 _FOLDER = "|".join(map(re.escape, IMAGES.values()))
 _DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+({_FOLDER}))")
 """What follows a reel's base name in the name of a deliverable, or of an image of one."""
 _ABOUT_ONE = re.compile(r"\.[a-z][a-z0-9_-]{0,31}\.(framemd5|streamhash)")
 """The same in the name of a further deliverable's hashes."""
-_BESIDE = re.compile(r"\.\d{2,3}-[a-z]{1,16}\.[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BESIDE = re.compile(r"\.\d{2,3}-(audio|subtitle|video|data|attachment)\.[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """The same in the name of what lies beside, because the first deliverable cannot carry it."""
 _MARKS = (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5, SUMMARY)
 """A folder that holds one of these is a reel's."""
@@ -192,7 +192,7 @@ def sort_out(files: Iterable[tuple[str, Stat]]) -> Sorted:
         elif top == _QUARANTINE and below.endswith(".json"):
             found.quarantined[below.removesuffix(".json")] = stat
         elif top == _BAGS and f"{_BAG}/" in below:
-            reel, _, inside = below.partition(f"{_BAG}/")
+            reel, _, inside = below.rpartition(f"{_BAG}/")
             found.bags.setdefault(reel, {})[inside] = stat
         else:
             rest.append((name, stat))

@@ -29,7 +29,7 @@ def write(out: str) -> None:
     """
     seen = look(out)
     for _ in range(_ROUNDS):
-        uri, text = store.join(out, layout.NIGHT), _page(out, seen).encode()
+        uri, text = store.join(out, layout.NIGHT), _page(out, seen).encode(errors="replace")
         if _standing(uri) != text:
             store.put_bytes(uri, text)
         again = look(out)

@@ -20,6 +20,7 @@ from pipeline.publish.reports import Step
 from pipeline.reel import image_writing, residual
 from pipeline.reel.assemble import Assembled, assemble, assemble_others
 from pipeline.reel.deliver import IMAGES
+from pipeline.reel.source import open_source
 from pipeline.spec import RESIDUAL, Deliver, Output
 from pipeline.storage.ledger import Ledger
 from pipeline.types import FrameIndex, Plan, Segment, Sha256, TileRecord
@@ -124,9 +125,21 @@ def _images(
             sample.write_bytes(next(images)[1])
     finally:
         source.close()
-    said = image_writing.not_in_images(plan.reel, output, layout.others(plan.reel.base_name))
+    outputs = Deliver.model_validate(plan.spec["deliver"]).written
+    base = plan.reel.base_name
+    first = layout.others(base) if outputs[0].codec in IMAGES else layout.deliverables(base, outputs)[outputs[0].name]
+    said = (*image_writing.not_in_images(plan.reel, output, first), *_chapters(plan))
     held = Assembled(plan.last - plan.first, sum(s.bytes for s in segments), (), said)
     return ReadyImages(name, held, sample, ledger, segments)
+
+
+def _chapters(plan: Plan) -> list[str]:
+    """A sentence on the chapters of a film that has nothing else beside its pictures: no file carries them then."""
+    if plan.reel.sequence is not None or plan.reel.others:
+        return []
+    with open_source(plan.reel.uri, stream=plan.reel.stream) as source:
+        count = len(source.container.chapters())
+    return [f"The film's {count} chapters are not in the images"] if count else []
 
 
 def segments_of(

@@ -155,7 +155,7 @@ def _frames(reel: Published, threads: int, notify: Step | None) -> Iterator[tupl
 
 
 def _write(reel: Published, to: str, threads: int, notify: Step | None) -> Rebuilt:
-    made = probe(reel.uri(reel.output), reel.folder.rstrip("/").rpartition("/")[2], Source())
+    made = probe(reel.uri(reel.output), reel.folder.rstrip("/").rpartition("/")[2], Source(interlaced="per_field"))
     index = build(made)
     source = replace(made, format=reel.format)
 

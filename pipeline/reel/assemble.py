@@ -21,12 +21,12 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
-from pipeline.errors import VerifyError
+from pipeline.errors import SourceError, VerifyError
 from pipeline.reel import carry, hdr, logs, matroska, tags
 from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
 from pipeline.reel.joined import REORDER, Joined
 from pipeline.reel.probe import check_unchanged
-from pipeline.reel.source import open_source
+from pipeline.reel.source import TRY_OTHER_COPY, open_source
 from pipeline.reel.timecode import timecode_at
 from pipeline.reel.trace import PictureTrace, StreamTrace, Trace, check
 from pipeline.reel.writing import CONTAINER_OPTIONS, ReadingError, nearest, writing
@@ -128,12 +128,19 @@ def _assembled(
     # Opened anew, because choosing has read the start of it.
     with _opened(reel, local) as source:
         mux = _Mux(reel, index, first, last, output, source)
-        try:
-            with writing(path):
-                mux.write(joined, carried, path)
-        except ReadingError as error:
-            # The source's fault, not the deliverable's: ``open_source`` knows what to say.
-            raise error.cause from None
+        with logs.errors() as told:
+            try:
+                with writing(path):
+                    mux.write(joined, carried, path)
+            except ReadingError as error:
+                # The source's fault, not the deliverable's: ``open_source`` knows what to say.
+                raise error.cause from None
+        if source is not None and index.found_by == "cues":
+            # Only now was all of the container read. What its reader stumbles over it passes over, sound too.
+            bad = next((text for writer, text in told if writer == source.format.name), None)
+            if bad is not None:
+                path.unlink(missing_ok=True)
+                raise SourceError(f"the container is damaged: {bad[:200]}", where=reel.uri, todo=TRY_OTHER_COPY)
     check_unchanged(reel)
     if mux.edits:
         matroska.edit_tracks(path, mux.edits)
@@ -242,6 +249,9 @@ class _Mux:
         if self._output.codec == "hevc":
             # The headers stand in the container alone, as `hvc1` says: QuickTime plays nothing else.
             stream.codec_context.codec_tag = "hvc1"
+        elif self._output.codec == "prores":
+            # By it decoders tell 4444 from 422, and the muxer's own choice is 422.
+            stream.codec_context.codec_tag = template.codec_context.codec_tag
         if reel.sample_aspect > 0:
             stream.codec_context.sample_aspect_ratio = reel.sample_aspect
         if self._source is not None:

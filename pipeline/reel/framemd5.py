@@ -131,7 +131,7 @@ def parse(text: str, *, where: str = "framemd5") -> FrameHashes:
 
 
 def _of_images(uri: str, threads: int) -> Iterator[tuple[int, Md5]]:
-    reel = sequence.probe(uri, "", Source())
+    reel = sequence.probe(uri, "", Source(interlaced="per_field"))  # nothing is restored here
     index = sequence.build(reel)
     for number, planes in images.frames(reel, index, 0, len(index), threads=threads):
         yield number, hash_planes(planes, reel.format)

@@ -69,8 +69,10 @@ def frames(
         with open_source(reel.uri, local=local, stream=reel.stream) as source:
             reader = _Reading(reel, index, source, threads, depth, damage)
             with closing(reader.run(int(keys[start]) if start >= 0 else None)) as run:
+                shown: int | None = None
                 for frame in run:
-                    _check_listed(reel, index, frame)
+                    _check_listed(reel, index, frame, shown)
+                    shown = frame.pts
                     if held is not None:
                         continue
                     due = int(index.pts[number])
@@ -113,11 +115,16 @@ def frames(
             )
 
 
-def _check_listed(reel: Reel, index: FrameIndex, frame: VideoFrame) -> None:
-    """A cue table is believed to list every picture; one that it does not must not be passed over in silence."""
+def _check_listed(reel: Reel, index: FrameIndex, frame: VideoFrame, before: int | None) -> None:
+    """A cue table is believed to list every picture; one that it does not must not be passed over in silence.
+
+    ``before``: pts of the picture before.
+    """
     if index.found_by != "cues" or frame.pts is None:
         return
     place = int(np.searchsorted(index.pts, frame.pts))
+    if frame.pts == before:
+        raise SourceError("two pictures have the same presentation time", where=reel.uri, frame=place)
     if place == len(index) or index.pts[place] != frame.pts:
         raise SourceError(
             f"there is a picture (pts {frame.pts}) that the container's cue table does not list",

@@ -135,6 +135,8 @@ class Judge:
         # What the chain itself raised comes first, and stays.
         found = dict.fromkeys(row.flags, 1.0) | own_flags(row, self._flags)
         f = self._flags
+        if f.memory_ladder.use and any(flag.startswith("memory-") for flag in row.flags):
+            found["memory-ladder"] = 1.0
         if f.seam.use and row.seam_time is not None and row.seam_time > f.seam.above:
             found["seam"] = max(found.get("seam", 0.0), row.seam_time / f.seam.above if f.seam.above else 1.0)
         if f.duplicate.use and before is not None and row.source_md5 == before.source_md5:

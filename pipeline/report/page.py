@@ -62,7 +62,11 @@ def write(
     """
     counts, parts = histogram(tables.stream_numbers(frames, FIGURES))
     buckets = timeline.gather(plan.first, plan.last, parts, FIGURES)
-    to.write_text(_render(plan, said, kept, buckets, counts(), _shots(shots), _versions(software)), encoding="utf-8")
+    to.write_text(
+        _render(plan, said, kept, buckets, counts(), _shots(shots), _versions(software)),
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def _versions(software: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -91,7 +91,7 @@ def _field(job: Job, lines: slice) -> Job:
     """One field of a job. A frame that stands in several places of the window still is one."""
     seen = {id(p): p[:, lines].contiguous() for p in (*job.window, *([job.before] if job.before is not None else []))}
     before = seen[id(job.before)] if job.before is not None else None
-    return replace(job, window=tuple(seen[id(p)] for p in job.window), before=before)
+    return replace(job, window=tuple(seen[id(p)] for p in job.window), before=before, field=lines.start)
 
 
 def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:

@@ -21,22 +21,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-BLACK, WHITE = 95.0, 685.0
-"""Codes of 10 bits."""
-_TOP = 1023.0
-_CODES_A_DECADE = 0.6 / 0.002
-_BLACK_LIGHT = 10.0 ** ((BLACK - WHITE) / _CODES_A_DECADE)
+from pipeline.plan.shown import BLACK, WHITE
+from pipeline.plan.shown import BLACK_LIGHT as _BLACK_LIGHT
+from pipeline.plan.shown import CODES_A_DECADE as _CODES_A_DECADE
+from pipeline.plan.shown import FOOT_LIGHT as _FOOT_LIGHT
+from pipeline.plan.shown import FOOT_SHOWN as _FOOT_SHOWN
+from pipeline.plan.shown import FOOT_SLOPE as _FOOT_SLOPE
+from pipeline.plan.shown import GAMMA as _GAMMA
+from pipeline.plan.shown import MOST_LIGHT as _MOST_LIGHT
+from pipeline.plan.shown import MOST_VALUE as _MOST_VALUE
+from pipeline.plan.shown import TOP as _TOP
+from pipeline.plan.shown import WHITE_SLOPE as _WHITE_SLOPE
+from pipeline.plan.shown import A as _A
+
+__all__ = ["BLACK", "WHITE", "Transfer"]
+
 _LEAST_LIGHT = 10.0 ** (-WHITE / _CODES_A_DECADE) / 2
 """Below what code 0 stands for: a net's deepest black becomes code 0, not the logarithm of nothing."""
-
-_A, _GAMMA = 0.055, 2.4
-_FOOT_SHOWN = _A / (_GAMMA - 1.0)
-_FOOT_SLOPE = (1.0 + _A) ** _GAMMA * (_GAMMA - 1.0) ** (_GAMMA - 1.0) / (_A ** (_GAMMA - 1.0) * _GAMMA**_GAMMA)
-_FOOT_LIGHT = _FOOT_SHOWN / _FOOT_SLOPE
-_WHITE_SLOPE = (1.0 + _A) / _GAMMA
-_MOST_LIGHT = 1e36
-"""Beyond it, what is shown would leave float32."""
-_MOST_VALUE = 4.0
 _MOST_SHOWN = 1.0 + _WHITE_SLOPE * 80.0
 """Whose light float32 still holds."""
 

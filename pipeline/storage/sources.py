@@ -177,7 +177,7 @@ def _fitting(source: Place) -> list[_Found]:
         found: list[_Found] = []
         for name in sorted(glob.glob(source.path, recursive=True)):  # noqa: PTH207 - the pattern is absolute
             if Path(name).is_dir():
-                found += _films_below(name, base)
+                found += [f if f.published else _of_a_publication(f) for f in _films_below(name, base)]
             elif not folders_only and (any_suffix or _is_film(name)):
                 _refuse_image(name)
                 found.append(_of_a_publication(_found(name, base)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.plan.shown import shown
 from pipeline.types import Colour, Component, PixelFormat
 
 WIDEST = 480
@@ -32,8 +33,9 @@ def small(planes: Sequence[NDArray[Any]], format: PixelFormat, colour: Colour, w
     its luma three times.
     """
     k = factor(width)
-    full = colour.full_range_used
-    top, step = float((1 << format.depth) - 1), float(1 << (format.depth - 8))
+    full = colour.full_range_used or format.is_float
+    top = 1.0 if format.is_float else float((1 << format.depth) - 1)
+    step = 0.0 if format.is_float else float(1 << (format.depth - 8))
     offset, scale = (0.0, top) if full else (16.0 * step, 219.0 * step)
     middle, across = 128.0 * step, top if full else 224.0 * step
     c = format.components
@@ -43,8 +45,11 @@ def small(planes: Sequence[NDArray[Any]], format: PixelFormat, colour: Colour, w
 
     if format.model == "rgb":
         rgb = np.stack([(read(i, (k, k)) - np.float32(offset)) / np.float32(scale) for i in c[:3]])
+        rgb = shown(rgb, colour.transfer_used)
         return rgb[0] * np.float32(0.2126) + rgb[1] * np.float32(0.7152) + rgb[2] * np.float32(0.0722), rgb
     y = (read(c[0], (k, k)) - np.float32(offset)) / np.float32(scale)
+    if format.model == "gray":
+        y = shown(y, colour.transfer_used)
     if format.model == "gray" or colour.matrix_used not in _KR_KB:
         return y, np.stack([y, y, y])
     layout = format.planes[c[1].plane]
@@ -67,6 +72,10 @@ def _mean(plane: NDArray[Any], component: Component, by: tuple[int, int]) -> Pic
         plane = plane[..., component.sample]
     if component.shift:
         plane = plane >> component.shift
+    kind: type[np.uint32] | type[np.float32] = np.uint32
+    if plane.dtype.kind == "f":
+        # As for a net: what is no number is black.
+        plane, kind = np.nan_to_num(plane.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0), np.float32
     by_h, by_w = min(by[0], plane.shape[0]), min(by[1], plane.shape[1])
     h, w = plane.shape[0] // by_h, plane.shape[1] // by_w
     whole = plane[: h * by_h, : w * by_w]
@@ -76,7 +85,7 @@ def _mean(plane: NDArray[Any], component: Component, by: tuple[int, int]) -> Pic
     for top in range(0, h, _ROWS):
         rows = whole[top * by_h : (top + _ROWS) * by_h]
         # Rows first: whole numbers, which add up exactly and along memory.
-        added = rows.reshape(-1, by_h, rows.shape[1]).sum(1, dtype=np.uint32)
-        found[top : top + _ROWS] = added.reshape(len(added), w, by_w).sum(2, dtype=np.uint32)
+        added = rows.reshape(-1, by_h, rows.shape[1]).sum(1, dtype=kind)
+        found[top : top + _ROWS] = added.reshape(len(added), w, by_w).sum(2, dtype=kind)
     found /= np.float32(by_h * by_w)
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.plan import cuts
 from pipeline.types import Survey
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a signal comes out otherwise, so that an older survey is not taken for it."""
 
 HALO = cuts.RADIUS

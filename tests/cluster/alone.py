@@ -28,7 +28,7 @@ def restore(source: str | Path, out: str | Path, *overrides: str, restorer: Tile
     built = restorer or TileRestorer(plan.chain, job.spec, job.nets, "cpu")
     for tile, tile_id in zip(plan.tiles, plan.tile_ids, strict=True):
         decoded = steps.decode_tile(work, prepared.index, tile, tile_id, prepared.curves)
-        steps.encode_tile(work, built.restore(work, decoded), 0)
+        steps.encode_tile(work, built.restore(work, decoded), 0, decoded)
     finish(plan, prepared.index, job.out, scratch=steps.scratch_root(job.spec), nets=job.nets)
     return job
 

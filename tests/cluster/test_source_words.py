@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SourceError
+from pipeline.publish.undo import undo
+from pipeline.publish.verify import verify
 from pipeline.tables import read_columns
 from tests.cluster import alone
 from tests.reel import judge
@@ -41,3 +43,12 @@ def test_damaged_frames_are_flagged_where_the_job_goes_on(tmp_path: Path) -> Non
     assert told.value.frame == 6
     alone.restore(path, tmp_path / "out", "chain=[]", "tiles.frames=3", "source.damaged=flag")
     assert flags(tmp_path / "out", "a") == [("damaged",) if n == 6 else () for n in range(10)]
+
+
+def test_an_interlaced_reel_is_undone_into_a_film(tmp_path: Path) -> None:
+    path = make(Film("ffv1", "yuv420p", "mkv", "25", scan="tt"), tmp_path)
+    alone.restore(path, tmp_path / "out", "source.interlaced=per_field", "deliver.residual=true")
+    back = tmp_path / "back.mkv"
+    assert undo(str(tmp_path / "out" / "film"), to=str(back)).faults == ()
+    assert judge.framemd5(back).md5s == judge.framemd5(path).md5s
+    assert verify([str(tmp_path / "out")]).ok

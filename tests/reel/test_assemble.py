@@ -233,6 +233,18 @@ def test_what_a_container_cannot_carry_is_said_in_sentences(tmp_path: Path) -> N
         assert [c["metadata"]["title"] for c in film.chapters()] == ["One", "Two"]
 
 
+@pytest.mark.parametrize(("pixels", "tag"), [("gbrp10le", "ap4h"), ("yuv422p10le", "apch")])
+def test_prores_says_which_of_its_kinds_it_is(tmp_path: Path, pixels: str, tag: str) -> None:
+    source = tmp_path / "film.mkv"
+    make_film(source, pixel_format_name=pixels, frames=3)
+    path, *_ = delivered(source, tmp_path, "prores")
+    with av.open(str(path)) as film:
+        context = film.streams.video[0].codec_context
+        assert context.codec_tag == tag
+        # What the kind promises is what a decoder gives.
+        assert ("444" in str(context.pix_fmt)) is (tag == "ap4h")
+
+
 def test_dispositions_and_a_second_picture(tmp_path: Path) -> None:
     first = rich_film(tmp_path / "a.mkv", codec="libx264", sound={"aac": Fraction(0)})
     source = tmp_path / "film.mkv"

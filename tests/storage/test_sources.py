@@ -127,6 +127,14 @@ def test_what_an_earlier_run_published_is_no_source_and_one_line_says_so(films: 
     assert _names(sources.expand([f"{films}/out/day/day.mkv"])) == ["day"], "a file that is named is taken"
 
 
+@pytest.mark.parametrize("given", ["old/*/*", "old/a/*"])
+def test_published_images_are_no_source_for_a_pattern_of_folders(films: str, given: str) -> None:
+    for name in ("provenance.json", "output.framemd5", "a.dpx/00000000.dpx", "a.dpx/00000001.dpx"):
+        store.put_bytes(f"{films}/old/a/{name}", b"x")
+    with pytest.raises(CallError):
+        sources.expand([f"{films}/{given}"], tell=lambda _: None)
+
+
 def test_a_folder_of_earlier_deliverables_alone_is_told_as_such(films: str) -> None:
     _publish(films, "out/a")
     for folder in (f"{films}/out", f"{films}/out/a", f"{films}/out/*/*.mkv"):

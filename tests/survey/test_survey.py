@@ -93,3 +93,23 @@ def test_it_is_kept_as_parquet_and_anything_else_is_refused(tmp_path: Path) -> N
     (tmp_path / "a.parquet").write_bytes(garbled)
     with pytest.raises(StorageError):
         tables.read_survey(tmp_path / "a.parquet", 3, 9)
+
+
+@pytest.mark.parametrize("width", [320, 960])
+def test_floats_and_log_scans_are_looked_at_as_they_are_shown(width: int) -> None:
+    from pipeline.survey.luma import small
+
+    rng = np.random.default_rng(5)
+    light = rng.uniform(0.0, 1.0, (120, width)).astype(np.float32)
+    broken = light.copy()
+    broken[0, :2] = (np.nan, np.inf)
+    linear = Colour("unknown", "unknown", "unknown", "unknown", "unknown", "rgb", True, (), "linear")
+    found, rgb = small((light,) * 3, pixel_format("gbrpf32le"), linear, width)
+    assert rgb.shape[1:] == found.shape
+    # Half of the light is shown brighter than half: the sRGB curve.
+    assert 0.55 < float(found.mean()) < 0.75
+    assert np.isfinite(small((broken,) * 3, pixel_format("gbrpf32le"), linear, width)[0]).all()
+    for code, white in ((685, 1.0), (95, 0.0)):
+        scan = np.full((120, width), code, np.uint16)
+        log = Colour("unknown", "unknown", "unknown", "unknown", "unknown", "rgb", True, (), "log")
+        assert small((scan,) * 3, pixel_format("gbrp10le"), log, width)[0] == pytest.approx(white, abs=1e-3)

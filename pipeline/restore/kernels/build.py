@@ -44,6 +44,7 @@ def library() -> ctypes.CDLL:
                 part.replace(target)  # several restorers may build at once: each puts a whole file
             finally:
                 part.unlink(missing_ok=True)
+        _ours(target.parent)
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise ReelmendError(
@@ -51,6 +52,17 @@ def library() -> ctypes.CDLL:
             where=str(target.parent),
             todo="Set REELMEND_CACHE to a folder that this user may write and run from",
         ) from None
+
+
+def _ours(folder: Path) -> None:
+    """What lies there is run: nobody else may put anything into it. Raises ReelmendError."""
+    about = folder.stat()
+    if about.st_uid != os.getuid() or about.st_mode & 0o022:
+        raise ReelmendError(
+            "the folder of the compiled kernels belongs to, or can be written by, another user",
+            where=str(folder),
+            todo="Set REELMEND_CACHE to a folder of this user's own",
+        )
 
 
 def _run(command: list[str]) -> str:

@@ -26,6 +26,8 @@ class Job:
     pass's."""
     before: Tensor | None = None
     """The frame as the last net before this pass was given it; None where no net changed it."""
+    field: int = 0
+    """1 for the lower field of an interlaced frame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class GrainPass:
         kept = 1.0 - F.max_pool2d(large, 5, 1, 2)[0]
         if not self._synthesise:
             return rgb + lost.mul_(kept).mul_(self._share)
-        return rgb + self._share * _strength(rgb, lost, kept[0]) * self._noise(rgb, job.number)
+        return rgb + self._share * _strength(rgb, lost, kept[0]) * self._noise(rgb, job.number + (job.field << 41))
 
     def _noise(self, rgb: Tensor, number: int) -> Tensor:
         """(3, H, W) of standard deviation 1, a px and a half wide, mostly common to the colours; drawn on the CPU, so
