@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -86,7 +87,7 @@ def _on_this_machine_alone() -> Iterator[None]:
     settings = {_CLUSTERS: "0"}
     wanted = os.environ.get(_AUTH_MODE, "token").lower() == "token"  # as Ray has it for one that it starts
     if wanted and not os.environ.keys() & {_AUTH_TOKEN, "RAY_AUTH_TOKEN_PATH"}:
-        settings[_AUTH_TOKEN] = secrets.token_hex(32)
+        settings[_AUTH_TOKEN] = _own_token()
     before = {name: os.environ.get(name) for name in (*settings, _AUTH_MODE)}  # the mode is set by Ray, not by us
     clusters = ray_constants.ENABLE_RAY_CLUSTER
     os.environ.update(settings)
@@ -100,6 +101,12 @@ def _on_this_machine_alone() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@functools.cache
+def _own_token() -> str:
+    """One for the life of this process: Ray reads it once, and a second start would be refused with another."""
+    return secrets.token_hex(32)
 
 
 def _knock(address: str) -> None:

@@ -14,6 +14,7 @@ from pipeline import tables
 from pipeline.publish import layout
 from pipeline.publish.verify import verify
 from pipeline.restore import weights
+from pipeline.rules import Flags
 from pipeline.spec import NetPass
 from tests.report import films
 
@@ -34,7 +35,7 @@ def test_a_film_that_went_well_has_no_flags(good: Path) -> None:
     said = json.loads((good / layout.SUMMARY).read_text())
     assert (said["flags"], said["flagged_frames"], said["rules"]) == ({}, 0, [])
     columns = tables.read_columns(good / layout.FRAMES, ["seam_space", "seam_time", "ydif_source", "tout_source"])
-    assert max(columns["seam_space"]) < 0.5
+    assert max(columns["seam_space"]) < Flags().seam.above
     # In `exact` the overlap frame comes out the same in both tiles.
     assert [n for n, v in enumerate(columns["seam_time"]) if v is not None] == [films.TILE]
     assert {v for v in columns["seam_time"] if v is not None} == {0.0}
