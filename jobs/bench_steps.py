@@ -81,7 +81,7 @@ class Alone:
         decoded = Decoded(tile, self._plan.tile_ids[number], frames, found, md5, times, frozenset(), {}, curves)
         restored, whole = _cpu(lambda: self._restorer.restore(self._work, decoded))
         spent["figures"] = self._figures(frames, restored)
-        spent["colour and chain"] = whole - spent["figures"]
+        spent["colour and chain"] = max(0.0, whole - spent["figures"])  # of an empty chain it is next to nothing
         spent |= self._encode(restored, threads)
         for step, seconds in spent.items():
             self._seconds[step].append(seconds / counts(tile)[STEPS[step]])
@@ -109,7 +109,7 @@ class Alone:
             again = self._again(path, threads)
         _, whole = _cpu(lambda: steps.encode_tile(self._work, restored, 0))
         return {
-            "encode": segment - again,
+            "encode": max(0.0, segment - again),
             "decode again, hashes": again,
             "rows, upload, record": max(0.0, whole - segment),
         }

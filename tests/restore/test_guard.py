@@ -258,7 +258,7 @@ def test_a_frame_that_found_no_memory_is_restored_and_flagged_in_its_row(
     monkeypatch.setattr(nets.NAFNet, "forward", tight)
     alone.restore(path, tmp_path / "out", "engine.batch=2", "tiles.frames=4", "flags.heavy_change.use=false")
     rows = read_columns(tmp_path / "out" / "a" / "report" / "frames.parquet", ["flags", "touched_fraction", "tile"])
-    told = [(MEMORY_BATCH,) if t else () for t in rows["tile"]]
+    told = [(MEMORY_BATCH, "memory-ladder") if t else () for t in rows["tile"]]
     assert [tuple(f) for f in rows["flags"]] == told
     assert 0 < told.count(()) < 8
     assert all(t > 0 for t in rows["touched_fraction"])
