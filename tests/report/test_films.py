@@ -42,6 +42,12 @@ def test_a_film_that_went_well_has_no_flags(good: Path) -> None:
     assert None not in columns["tout_source"]
 
 
+def test_the_first_weights_leave_less_than_half_a_code_at_a_border(film: Path, tmp_path: Path) -> None:
+    seed = "chain=[{pass: net, weights: nafnet-film-seed}]"
+    reel = films.restore(film, tmp_path, seed, "engine.tile=128", "stills.most=0")
+    assert max(tables.read_columns(reel / layout.FRAMES, ["seam_space"])["seam_space"]) < 0.5
+
+
 def test_tiles_say_what_they_took(good: Path) -> None:
     names = ["bytes", "tries", "host", "device", "peak_bytes", "device_peak_bytes", "decode_s", "restore_s", "encode_s"]
     got = tables.read_columns(good / layout.TILES, names)
