@@ -16,7 +16,8 @@ from typing import BinaryIO
 from pipeline.errors import ScratchFullError, StorageError
 
 _PART = ".reelmend-part-"
-_COPY_BYTES = 8 << 20
+_COPY_BYTES = 1 << 20
+"""Two such pieces are held while copying."""
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 

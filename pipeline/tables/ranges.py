@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,16 @@ def of_group(names: Sequence[str], values: Sequence[Sequence[Any]]) -> dict[str,
             numbers = np.array(column, np.float64)  # None becomes NaN
             if not np.isnan(numbers).all():
                 found[name] = [float(f"{f(numbers):.9g}") for f in (np.nanmin, np.nanmax)]
+    return found
+
+
+def merged(parts: Iterable[Ranges]) -> dict[str, list[float]]:
+    """The ranges over all parts of a row group."""
+    found: dict[str, list[float]] = {}
+    for part in parts:
+        for name, (low, high) in part.items():
+            known = found.setdefault(name, [low, high])
+            found[name] = [min(known[0], low), max(known[1], high)]
     return found
 
 

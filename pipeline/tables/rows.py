@@ -20,6 +20,9 @@ from pipeline.types import SIGNALS, Edges, FrameRow
 ROW_GROUP = 4_096
 """Frames in one row group of ``frames.parquet``: a reader skips by them, and a join holds no more rows at once."""
 
+_AT_ONCE = 256
+"""Rows that a join holds as objects."""
+
 _MAX_TILE_ROWS = 10_000
 """As many frames as the spec allows a tile."""
 
@@ -66,21 +69,32 @@ def read_tile(source: files.Source) -> tuple[list[FrameRow], Edges | None]:
 def join_rows(path: Path, tiles: Iterable[Sequence[FrameRow]]) -> JoinSummary:
     """Write ``frames.parquet`` from the tiles' rows, in order of frames, and sum it up.
 
-    Shots are numbered here, from 0, by ``cut`` (the first row starts a shot whatever it says). At most one row group
-    and one tile are held at a time; the bytes depend on the rows alone, not on the tiles that they come in. Raises
-    VerifyError where a frame is missing, repeated or of another reel, or where there is none.
+    Shots are numbered here, from 0, by ``cut`` (the first row starts a shot whatever it says). At most one row group,
+    as columns, and one tile are held at a time; the bytes depend on the rows alone, not on the tiles that they come in.
+    Raises VerifyError where a frame is missing, repeated or of another reel, or where there is none.
     """
     summary = Summariser()
     told: list[ranges.Ranges] = []
+    names = [c.name for c in FRAME_COLUMNS]
+    ordered = _in_order(tiles)
     with files.writer(path, _FRAME_SCHEMA, kept=True) as file:
-        for rows in _groups(_in_order(tiles)):
-            shots = summary.add(rows)
-            values = _values(rows, FRAME_COLUMNS)
-            values[[c.name for c in FRAME_COLUMNS].index("shot")] = shots
-            file.write_table(files.table(FRAME_COLUMNS, values, _FRAME_SCHEMA), row_group_size=ROW_GROUP)
-            told.append(ranges.of_group([c.name for c in FRAME_COLUMNS], values))
+        # A row as an object takes ten times what it takes in Arrow's columns: few are held so.
+        while parts := list(_tables(itertools.islice(ordered, ROW_GROUP), names, summary)):
+            file.write_table(pa.concat_tables(part for part, _ in parts), row_group_size=ROW_GROUP)
+            told.append(ranges.merged([seen for _, seen in parts]))
         file.add_key_value_metadata(ranges.to_metadata(told))
     return summary.result()
+
+
+def _tables(
+    rows: Iterator[FrameRow], names: Sequence[str], summary: Summariser
+) -> Iterator[tuple[pa.Table, ranges.Ranges]]:
+    """Some rows at a time as a table, with the ranges of its figures; ``summary`` numbers the shots."""
+    while some := list(itertools.islice(rows, _AT_ONCE)):
+        shots = summary.add(some)
+        values = _values(some, FRAME_COLUMNS)
+        values[names.index("shot")] = shots
+        yield files.table(FRAME_COLUMNS, values, _FRAME_SCHEMA), ranges.of_group(names, values)
 
 
 def _values(rows: Sequence[FrameRow], columns: Sequence[Column]) -> list[Any]:
@@ -112,8 +126,3 @@ def _in_order(tiles: Iterable[Sequence[FrameRow]]) -> Iterator[FrameRow]:
             previous = row
     if previous is None:
         raise VerifyError("there are no rows to join")
-
-
-def _groups(rows: Iterator[FrameRow]) -> Iterator[list[FrameRow]]:
-    while group := list(itertools.islice(rows, ROW_GROUP)):
-        yield group
