@@ -163,7 +163,7 @@ class TestJoin:
     def test_tiles_and_row_groups_make_no_difference(
         self, tmp_path: Path, cuts: list[bool], group: int, tile: int, data: st.DataObject
     ) -> None:
-        none = data.draw(st.sets(st.integers(0, 39)))
+        none, at_once = data.draw(st.sets(st.integers(0, 39))), data.draw(st.integers(1, 9))
         rows = [
             row(
                 n,
@@ -176,6 +176,7 @@ class TestJoin:
         ]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rows_module, "ROW_GROUP", group)
+            patch.setattr(rows_module, "_AT_ONCE", at_once)
             a = tables.join_rows(tmp_path / "a", chunks(rows, tile))
             tables.join_rows(tmp_path / "b", [rows])
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -206,10 +207,9 @@ class TestJoin:
         footer = pq.read_metadata(tmp_path / "f")
         assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [4096, 904]
 
-    def test_memory_does_not_grow_with_the_reel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rows_module, "ROW_GROUP", 256)
+    def test_memory_does_not_grow_with_the_reel(self, tmp_path: Path) -> None:
         peaks = []
-        for frames in (1_000, 1_000, 5_000):
+        for frames in (600, 600, 6_000):
             tracemalloc.start()
             tables.join_rows(tmp_path / "f", ([row(n)] for n in range(frames)))
             peaks.append(tracemalloc.get_traced_memory()[1])
