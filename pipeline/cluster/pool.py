@@ -40,13 +40,29 @@ class RestorerActor:
         self._restorer = TileRestorer(chain_of(job.spec, job.nets), job.spec, job.nets, device)
         return self._restorer.device
 
+    def begin(self, work: ReelWork, decoded: Decoded) -> None:
+        """The tile's first frames go up to the device while another tile is restored."""
+        if self._restorer is not None:
+            self._restorer.begin(work, decoded)
+
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
         """The tile's core, restored; only after ``load``."""
         assert self._restorer is not None
         return self._restorer.restore(work, decoded)
 
 
-_ACTOR: Any = ray.remote(max_restarts=0, max_task_retries=0)(RestorerActor)
+_AHEAD = "ahead"
+ACTORS: Mapping[str, Any] = {
+    "cpu": ray.remote(max_restarts=0, max_task_retries=0)(RestorerActor),
+    # With a thread of its own for what goes up beside the computing.
+    "cuda": ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={_AHEAD: 1})(RestorerActor),
+}
+"""By kind of device."""
+
+
+def begin(actor: Any, work: Any, decoded: Any) -> Any:
+    """Have an actor send a tile's first frames up once they are decoded; nobody need wait for the ref."""
+    return actor.begin.options(concurrency_group=_AHEAD).remote(work, decoded)
 
 
 class Pool:
@@ -74,7 +90,7 @@ class Pool:
         if self._room.gpus_per_restorer:
             options["num_gpus"] = self._room.gpus_per_restorer
         device = "cuda:0" if self._room.device == "cuda" else "cpu"
-        actor = _ACTOR.options(**options).remote()
+        actor = ACTORS[self._room.device].options(**options).remote()
         self._actors[self._next] = actor
         self._where[self._next] = node
         self._starting[actor.load.remote(self._job, device, steps.code_digest())] = self._next
@@ -89,8 +105,12 @@ class Pool:
     def ready(self) -> list[int]:
         return sorted(self._ready)
 
-    def actor(self, number: int) -> Any:
-        return self._actors[number]
+    def restore(self, number: int, work: Any, decoded: Any) -> Any:
+        """A ref of the restored tile, of refs of its work and of its decoded frames."""
+        actor = self._actors[number]
+        if self._room.device == "cuda":
+            begin(actor, work, decoded)
+        return actor.restore.remote(work, decoded)
 
     def started(self, ref: Any) -> None:
         """A pending ref is there. Raises the error of a restorer that cannot start, after a few in a row."""

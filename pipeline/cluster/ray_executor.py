@@ -134,7 +134,7 @@ class RayExecutor:
         held, its = self._held[reel], self._held[reel].tiles[tile]
         curves = held.curves.span(its.read_first, its.read_last) if held.curves else None
         decoded = self._decode.remote(held.work, held.index, its, held.tile_ids[tile], self._code, curves)
-        restored = self.pool.actor(restorer).restore.remote(held.work, decoded)
+        restored = self.pool.restore(restorer, held.work, decoded)
         # The restored pictures stay in the store until they are encoded in any case, so that a storage which does not
         # answer costs no more than that. A residual wants the source's too, as `tile_bytes` counts them; else their ref
         # is not kept, and they go as soon as the restorer has them.

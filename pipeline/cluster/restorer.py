@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.restore import view
 from pipeline.restore.chain import Restorer
 from pipeline.restore.device import begin_peak, device_name, peak_device_bytes
 from pipeline.restore.engine import spans
+from pipeline.restore.staging import Begun
 from pipeline.spec import Spec
 from pipeline.types import Edge, Edges, FrameFigures, Frames, NetInfo, PassPlan
 
@@ -31,6 +33,8 @@ DAMAGED = "damaged"
 INTERLACED = "interlaced"
 """Flag of a frame of two fields, each of which was restored by itself. Its figures are of the woven frame."""
 
+_MOST_BEGUN = 2
+"""Tiles of which the first frames are held on the device at once."""
 _MAXRSS = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system tells a process's greatest size in."""
 
@@ -43,8 +47,21 @@ class TileRestorer:
         self._restorer = Restorer(chain, spec.engine, nets, device)
         self._chain = chain
         self._nets = [nets[p.name] for p in chain if p.kind == "net"]
+        self._begun: dict[str, Begun] = {}
+        """Tile id → the frames of it that are on their way to the device."""
+        self._lock = threading.Lock()
         self.device = device_name(device)
         """Model of the device, for people and for the records."""
+
+    def begin(self, work: ReelWork, decoded: Decoded) -> None:
+        """Send the first frames of a tile that is restored soon to the device; called beside ``restore``."""
+        reel = work.plan.reel
+        begun = self._restorer.begin(decoded.frames, reel.colour, fields=reel.interlaced)
+        with self._lock:
+            self._begun[decoded.tile_id] = begun
+            # Of a tile that never came: it was given to another restorer.
+            for tile_id in [*self._begun][:-_MOST_BEGUN]:
+                del self._begun[tile_id]
 
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
         """The tile's core, restored, with the figures of every frame."""
@@ -54,6 +71,8 @@ class TileRestorer:
             raise ValueError(f"tile {decoded.tile.number} came without what its passes want from the survey")
         plan, tile, frames = work.plan, decoded.tile, decoded.frames
         ends = (*range(tile.restore_first, tile.first), tile.last - 1)
+        with self._lock:
+            begun = self._begun.pop(decoded.tile_id, {})
         meter = Meter(
             frames.format,
             plan.reel.colour,
@@ -68,6 +87,7 @@ class TileRestorer:
             plan.reel.colour,
             meter.see,
             fields=plan.reel.interlaced,
+            begun=begun,
         )
         edges = [_edge(restored, meter, n) for n in ends]
         core = range(tile.first, tile.last)

@@ -6,9 +6,11 @@ last pass is put on the source's planes at once. So memory is bounded by the win
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from pipeline.restore.colour import DTYPES, Converter
 from pipeline.restore.engine import settle
 from pipeline.restore.fields import FieldConverter, FieldPass
 from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass
-from pipeline.restore.staging import Lanes, Planes, lanes, uploaded
+from pipeline.restore.staging import Begun, Lanes, Planes, begin, lanes, uploaded
 from pipeline.restore.windows import needed
 from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, PixelFormat, Tile
 
@@ -78,6 +80,7 @@ class Restorer:
         self._passes = [(plan, build(plan)) for plan in chain]
         self._field_passes: list[tuple[PassPlan, Pass]] | None = None
         self._converters: dict[tuple[PixelFormat, Colour, bool], Converter | FieldConverter] = {}
+        self._lock = threading.Lock()
         self.flags, self.found = {}, {}
 
     def _of(self, fields: bool) -> list[tuple[PassPlan, Pass]]:
@@ -87,6 +90,22 @@ class Restorer:
         if self._field_passes is None:
             self._field_passes = [(plan, FieldPass(built, self._build(plan))) for plan, built in self._passes]
         return self._field_passes
+
+    @torch.inference_mode()
+    def begin(self, frames: Frames, colour: Colour, *, fields: bool = False) -> Begun:
+        """Send the first frames of a tile up, to be given to ``run``; from another thread than the one that restores.
+
+        On a CPU there is nothing to send.
+        """
+        converter = self._converter(frames.format, colour, fields)
+        return begin(range(frames.first, frames.last), lambda n: converter.upload(frames.frame(n)), self._lanes)
+
+    def _converter(self, pixels: PixelFormat, colour: Colour, fields: bool) -> Converter | FieldConverter:
+        key, kind = (pixels, colour, fields), FieldConverter if fields else Converter
+        with self._lock:
+            if key not in self._converters:
+                self._converters[key] = kind(pixels, colour, self.device)
+            return self._converters[key]
 
     @torch.inference_mode()
     def run(
@@ -99,23 +118,21 @@ class Restorer:
         observe: Observer,
         *,
         fields: bool = False,
+        begun: Begun = MappingProxyType({}),
     ) -> Frames:
         """Restore one tile.
 
         frames: ``[tile.read_first, tile.read_last)``. cuts: (len(frames),), the picture changes before that frame; the
         first entry is not asked. parameters: of a frame by its number. Returns ``[tile.restore_first, tile.last)`` in
         new arrays; ``observe`` is called once for each of those, in order. A frame is the same whatever tile it lies
-        in. ``fields``: the frames are interlaced, and each field is restored by itself.
+        in. ``fields``: the frames are interlaced, and each field is restored by itself. ``begun``: what ``begin`` gave
+        for these frames.
         """
         self._check(frames, tile, cuts)
         passes = self._of(fields)
         for _, built in passes:
             built.reset()
-        key = (frames.format, colour, fields)
-        if key not in self._converters:
-            kind = FieldConverter if fields else Converter
-            self._converters[key] = kind(frames.format, colour, self.device)
-        converter = self._converters[key]
+        converter = self._converter(frames.format, colour, fields)
         wanted = range(tile.restore_first, tile.last)
         values = {n: parameters(n) for n in range(tile.read_first, tile.read_last)}
 
@@ -131,7 +148,7 @@ class Restorer:
             asked = {m for window in reads[0].values() for m in window}
 
         sources: dict[int, tuple[Planes, Tensor]] = {}
-        stream = _pictures(frames, sorted(asked), converter, wanted, sources, self._lanes)
+        stream = _pictures(frames, sorted(asked), converter, wanted, sources, self._lanes, begun)
         kinds = [plan.kind for plan, _ in passes]
         for i, ((plan, built), windows) in enumerate(zip(passes, reads, strict=True)):
             kept = plan.kind == "net" and "grain" in kinds[i + 1 :]
@@ -183,9 +200,10 @@ def _pictures(
     wanted: range,
     sources: dict[int, tuple[Planes, Tensor]],
     through: Lanes,
+    begun: Begun,
 ) -> Iterator[_Picture]:
     """The source's frames as RGB; those that will be given are kept in ``sources`` until they are."""
-    for n, planes in uploaded(numbers, lambda n: converter.upload(frames.frame(n)), through):
+    for n, planes in uploaded(numbers, lambda n: converter.upload(frames.frame(n)), through, begun):
         rgb = converter.to_rgb([p[None] for p in planes])[0]
         if n in wanted:
             sources[n] = (planes, rgb)

@@ -7,7 +7,8 @@ computed. On a CPU there is nothing to copy beside, and nothing is read ahead.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -88,11 +89,23 @@ def lanes(device: torch.device) -> Lanes:
     return Beside(device) if device.type == "cuda" else Inline()
 
 
-def uploaded(numbers: Sequence[int], upload: Callable[[int], Planes], through: Lanes) -> Iterator[tuple[int, Planes]]:
-    """Every frame's number and planes, in order; ``through.ahead`` frames more are on their way when one is given."""
+Begun = Mapping[int, Callable[[], Planes]]
+"""Frame → what ``Lanes.send`` gave: it is on its way."""
+
+
+def begin(numbers: Sequence[int], upload: Callable[[int], Planes], through: Lanes) -> Begun:
+    """Send up the first ``through.ahead`` of some frames."""
+    return {n: through.send(lambda n=n: upload(n)) for n in numbers[: through.ahead]}  # type: ignore[misc]
+
+
+def uploaded(
+    numbers: Sequence[int], upload: Callable[[int], Planes], through: Lanes, begun: Begun = MappingProxyType({})
+) -> Iterator[tuple[int, Planes]]:
+    """Every frame's number and planes, in order; ``through.ahead`` frames more are on their way when one is given.
+    Those that were ``begun`` are not sent again."""
     waiting: deque[tuple[int, Callable[[], Planes]]] = deque()
     for n in numbers:
-        waiting.append((n, through.send(lambda n=n: upload(n))))  # type: ignore[misc]
+        waiting.append((n, begun[n] if n in begun else through.send(lambda n=n: upload(n))))  # type: ignore[misc]
         if len(waiting) > through.ahead:
             number, arrived = waiting.popleft()
             yield number, arrived()

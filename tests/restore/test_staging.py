@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.restore.chain import Restorer
-from pipeline.restore.staging import Inline, Planes, lanes, uploaded
+from pipeline.restore.staging import Inline, Planes, begin, lanes, uploaded
 from pipeline.types import Tile
 from tests.restore.test_chain import Watch
 from tests.restore.toys import GRAY, Mix, cut_at, engine, film, of, plan
@@ -77,18 +77,32 @@ def test_nothing_is_read_ahead_on_a_cpu() -> None:
         assert seen[-1] == n
 
 
+def test_what_was_begun_is_not_sent_again() -> None:
+    book = Book(2)
+
+    def upload(n: int) -> Planes:
+        return (torch.tensor(n),)
+
+    begun = begin(range(3, 9), upload, book)
+    assert list(begun) == [3, 4]
+    # 4 is not asked for: its window reads another frame.
+    assert [int(plane) for _, (plane,) in uploaded([3, 5, 6], upload, book, begun)] == [3, 5, 6]
+    assert [n for n in book.notes if n.startswith("send")] == [f"send {i}" for i in range(4)]
+
+
 @pytest.mark.parametrize("ahead", [0, 1, 2, 50])
 def test_a_chain_gives_the_same_film_through_any_lanes(ahead: int) -> None:
     frames = film(9)
     plans = [plan("a", 1), plan("b", 2)]
 
-    def run(book: Any) -> tuple[Any, Watch]:
+    def run(book: Any, *, early: bool = False) -> tuple[Any, Watch]:
         r = Restorer(plans, engine(), {}, "cpu", factories={"toy": of({"a": Mix(1), "b": Mix(2)})})
         if book is not None:
             r._lanes = book
         watch = Watch()
         values = {p.name: dict(p.parameters) for p in plans}
-        out = r.run(frames, Tile(0, 0, 9, 0, 0, 0), cut_at(9, [4]), lambda n: values, GRAY, watch)
+        begun = r.begin(frames, GRAY) if early else {}
+        out = r.run(frames, Tile(0, 0, 9, 0, 0, 0), cut_at(9, [4]), lambda n: values, GRAY, watch, begun=begun)
         return [p.copy() for p in out.planes], watch
 
     book = Book(ahead)
@@ -100,6 +114,12 @@ def test_a_chain_gives_the_same_film_through_any_lanes(ahead: int) -> None:
     assert book.notes.count("fetch") == 9
     assert book.notes[-1] == "finish"
     assert [n for n in book.notes if n.startswith("wait")] == [f"wait {i}" for i in range(9)]
+
+    book = Book(ahead)
+    found, _ = run(book, early=True)
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert book.notes[: min(ahead, 9)] == [f"send {i}" for i in range(min(ahead, 9))]
+    assert sum(n.startswith("send") for n in book.notes) == 9
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
