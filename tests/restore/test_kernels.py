@@ -93,10 +93,38 @@ class TestKernels:
             wanted = torch.where(x > 0, x.double(), x.double() * torch.tensor(slope, dtype=torch.float32).double())
             near(fused.prelu_(x.clone(), slope), wanted, dtype)
 
+    @settings(max_examples=40, deadline=None)
+    @given(
+        size=SIZES,
+        c=st.sampled_from([16, 40, 60, 81]),
+        to=st.sampled_from([16, 40, 64, 81, 120]),
+        slope=st.sampled_from([1.0, 0.25, -0.5]),
+        bias=st.booleans(),
+    )
+    def test_convolution(
+        self, fused: Fused, size: tuple[int, int, int], c: int, to: int, slope: float, bias: bool
+    ) -> None:
+        b, h, w = size
+        x, weight, add = some(b, c, h, w), some(to, c, 3, 3, seed=1), some(to, seed=2) if bias else None
+        taps = fused.taps(weight, add)
+        assert taps is not None
+        with torch.no_grad():
+            found = fused.convolve(x, taps, slope)
+        wanted = F.conv2d(x.double(), weight.double(), None if add is None else add.double(), padding=1)
+        near(found, torch.where(wanted > 0, wanted, wanted * slope), torch.float32)
+
+    def test_which_convolutions_are_taken(self, fused: Fused) -> None:
+        assert fused.taps(some(16, 16, 3, 3), None) is not None
+        for weight in (some(16, 3, 3, 3), some(3, 16, 3, 3), some(16, 16, 5, 5), some(16, 16, 3, 3).bfloat16()):
+            assert fused.taps(weight, None) is None
+        assert not fused.takes(some(1, 16, 4, 4, dtype=torch.bfloat16), dtype=torch.float32)
+
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_threads_change_no_bit_and_nan_stays(self, fused: Fused, dtype: torch.dtype) -> None:
         x = some(2, 64, 37, 131, dtype=dtype)
         weight, bias = some(64, 1, 3, 3, dtype=dtype), some(64, dtype=dtype)
+        taps = fused.taps(some(48, 64, 3, 3), None)
+        assert taps is not None
 
         def everything() -> list[Tensor]:
             with torch.no_grad():
@@ -107,6 +135,7 @@ class TestKernels:
                     mean,
                     fused.mean(x),
                     fused.scaled(x, fused.mean(x)),
+                    *([fused.convolve(x, taps, 0.5)] if dtype == torch.float32 else []),
                 ]
 
         x[0, 5, 3, 70] = float("nan")

@@ -1,4 +1,5 @@
-"""The fused steps of ``fused.cpp``: built once on every machine by its C++ compiler, then called on a CPU's tensors.
+"""The steps of ``fused.cpp`` and ``winograd.cpp``: built once on every machine by its C++ compiler, then called on a
+CPU's tensors.
 
 They round otherwise than torch's operations do, so it is the spec that says whether they are used
 (``engine.kernels: compiled``), and a machine that cannot build them is told so. Among themselves they agree: their sums

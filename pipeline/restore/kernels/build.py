@@ -15,7 +15,9 @@ from pipeline.errors import ReelmendError
 from pipeline.restore.device import device_name
 from pipeline.restore.weights import cache
 
-_SOURCE = Path(__file__).with_name("fused.cpp")
+_HERE = Path(__file__).parent
+_SOURCES = tuple(_HERE / name for name in ("fused.cpp", "winograd.cpp"))
+_HEADERS = (_HERE / "vectors.h",)
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 """No contraction and no fast mathematics: sums keep the order that the source gives them."""
@@ -31,7 +33,7 @@ def library() -> ctypes.CDLL:
         raise ReelmendError(
             f"engine.kernels: compiled wants a C++ compiler, and there is none of {', '.join(_COMPILERS)}", todo=_TODO
         )
-    source = _SOURCE.read_bytes()
+    source = b"\0".join(path.read_bytes() for path in (*_SOURCES, *_HEADERS))
     key = [compiler, _run([compiler, "--version"]), *_FLAGS, device_name("cpu")]
     name = hashlib.sha256(source + "\0".join(key).encode()).hexdigest()
     target = cache.folder() / "kernels" / f"fused-{name[:32]}.so"
@@ -40,7 +42,7 @@ def library() -> ctypes.CDLL:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = target.with_name(f".{uuid.uuid4().hex}.so")
             try:
-                _run([compiler, *_FLAGS, str(_SOURCE), "-o", str(part)])
+                _run([compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(part)])
                 part.replace(target)  # several restorers may build at once: each puts a whole file
             finally:
                 part.unlink(missing_ok=True)

@@ -5,79 +5,13 @@
 // top. No compiler may change it (-ffp-contract=off, no -ffast-math), and neither does the number of threads, so that
 // the same picture comes from every compiler and every processor.
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "vectors.h"
 
 namespace {
 
-constexpr int LANES = 16;
 constexpr int STRIP = 64;
-typedef float Vector __attribute__((vector_size(64)));
-typedef uint32_t Bits __attribute__((vector_size(64)));
-typedef uint16_t Half __attribute__((vector_size(32)));
-typedef uint16_t Bfloat16;
-
-#if defined(__clang__) || __GNUC__ >= 12
-#define FOLD(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
-#else
-#define FOLD(v, ...) __builtin_shuffle(v, Bits{__VA_ARGS__})
-#endif
-
-inline Vector all(float x) { return x - Vector{}; }
-
-inline Vector total(Vector v) {  // in every lane
-    v += FOLD(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-    v += FOLD(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-    v += FOLD(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    v += FOLD(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-    return v;
-}
-
-inline Vector load(const float* p) {
-    Vector v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-
-inline Vector load(const Bfloat16* p) {
-    Half h;
-    std::memcpy(&h, p, sizeof h);
-    return (Vector)(__builtin_convertvector(h, Bits) << 16);
-}
-
-inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
-
-#ifdef __AVX512BF16__
-inline void store(Bfloat16* p, Vector v) {  // as below, but for values under 2^-126, which become 0
-    auto h = __builtin_ia32_cvtneps2bf16_v16sf(v);
-    std::memcpy(p, &h, sizeof(Half));
-}
-#else
-inline void store(Bfloat16* p, Vector v) {  // to the nearest, ties to even; NaN stays NaN
-    Bits b = (Bits)v;
-    Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
-    Bits nan = (Bits)(v != v);
-    Half h = __builtin_convertvector((nan & 0x7fc0) | (~nan & rounded), Half);
-    std::memcpy(p, &h, sizeof h);
-}
-#endif
-
-// Fewer than 16 values: the rest of the lanes is 0.
-template <typename T>
-inline Vector load_some(const T* p, int n) {
-    T padded[LANES] = {};
-    std::memcpy(padded, p, n * sizeof(T));
-    return load(padded);
-}
-
-template <typename T>
-inline void store_some(T* p, Vector v, int n) {
-    T padded[LANES];
-    store(padded, v);
-    std::memcpy(p, padded, n * sizeof(T));
-}
 
 // y = (x - mean) / sqrt(variance + eps) * w + b over the last axis; c a multiple of 16.
 template <typename T>

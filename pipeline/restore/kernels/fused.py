@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,25 @@ _LANES = 16
 _MOST = 1 << 14
 """Values after which a row's vectors must begin at the first channel again."""
 _TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+_WINOGRAD = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
+"""Taps of three places, transformed to four: G of F(2×2, 3×3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """A 3×3 convolution's weights as ``convolve`` takes them."""
+
+    values: Tensor
+    """(16, C, C' rounded up to 16) float32."""
+    bias: Tensor
+    """(C' rounded up to 16,) float32."""
+    channels: int
+    """C'."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the maps that they are for."""
+        return torch.float32
 
 
 class Fused:
@@ -24,12 +44,13 @@ class Fused:
         self._library = library
 
     @staticmethod
-    def takes(x: Tensor, channels: int = 1) -> bool:
-        """channels: that those of the map must be a multiple of."""
+    def takes(x: Tensor, channels: int = 1, dtype: torch.dtype | None = None) -> bool:
+        """channels: that those of the map must be a multiple of. dtype: that it must have; None: either."""
         c = x.shape[1]
         return (
             x.device.type == "cpu"
             and x.dtype in _TYPES
+            and dtype in (None, x.dtype)
             and c % channels == 0
             and math.lcm(c, _LANES) <= _MOST
             and not torch.is_grad_enabled()
@@ -78,6 +99,32 @@ class Fused:
         x = _dense(x)
         self._call("prelu", x.dtype, x, ctypes.c_float(slope), ctypes.c_int64(x.numel()))
         return x
+
+    @staticmethod
+    def taps(weight: Tensor, bias: Tensor | None) -> Taps | None:
+        """For ``convolve``; None where it would not pay or is not done: other windows, bfloat16 (which processors
+        multiply faster as it is), few channels. weight (C', C, 3, 3)."""
+        out, deep, *window = weight.shape
+        if weight.dtype != torch.float32 or window != [3, 3] or min(out, deep) < _LANES:
+            return None
+        wide = -(-out // _LANES) * _LANES
+        with torch.no_grad():
+            g = _WINOGRAD
+            at = torch.einsum("ax,oixy,by->abio", g, weight.detach().cpu().double(), g)
+            values, add = torch.zeros(16, deep, wide), torch.zeros(wide)
+            values[..., :out] = at.reshape(16, deep, out).float()
+            if bias is not None:
+                add[:out] = bias.detach().cpu()
+        return Taps(values, add, out)
+
+    def convolve(self, x: Tensor, taps: Taps, slope: float = 1.0) -> Tensor:
+        """A 3×3 convolution with zeros around, and PReLU of a slope, in float32: (B, C, H, W) → (B, C', H, W)."""
+        x = _dense(x)
+        b, c, h, w = x.shape
+        out = torch.empty((b, taps.channels, h, w), memory_format=torch.channels_last)
+        self._call("winograd", x.dtype, x, taps.values, taps.bias, ctypes.c_float(slope), out, b, h, w, c,
+                   taps.channels)  # fmt: skip
+        return out
 
     def _call(self, name: str, dtype: torch.dtype, *arguments: Any) -> None:
         plain = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]

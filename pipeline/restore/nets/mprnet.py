@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.restore.kernels.fused import Fused
 from pipeline.restore.nets import tlc
 from pipeline.restore.nets.config import MPRNetConfig
+from pipeline.restore.nets.convolution import Conv
 
 _SPLIT = {
     "shallow_feat1": (2, 2),
@@ -69,7 +70,7 @@ class CAB(nn.Module):
         return torch.addcmul(x, res, self.CA(res))
 
     def _fused(self, x: Tensor, fused: Fused) -> Tensor:
-        res = self.body[2](fused.prelu_(self.body[0](x), self.slope))
+        res = self.body[2](cast(Conv, self.body[0]).rectified(x, fused, self.slope))
         if not self.CA.pool.whole(res):
             return torch.addcmul(x, res, self.CA(res))
         return fused.scaled(res, self.CA.conv_du(fused.mean(res).to(res.dtype)), x)
@@ -157,7 +158,7 @@ class ORB(nn.Module):
     def __init__(self, c: int, config: MPRNetConfig, act: nn.PReLU):
         super().__init__()
         # The authors' last convolution has no bias, whatever the others have.
-        last = nn.Conv2d(c, c, config.kernel_size, padding=config.kernel_size // 2, bias=False)
+        last = Conv(c, c, config.kernel_size, bias=False)
         self.body = nn.Sequential(*(CAB(c, config, act) for _ in range(config.num_cab)), last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -246,6 +247,8 @@ class MPRNet(nn.Module):
         for module in self.modules():
             if isinstance(module, CAB):
                 module.fused, module.slope = fused, slope
+            elif isinstance(module, Conv):
+                module.set_fused(fused)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.stages(x)[0]
@@ -309,8 +312,8 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _conv(c_in: int, c_out: int, config: MPRNetConfig) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, config.kernel_size, padding=config.kernel_size // 2, bias=config.bias)
+def _conv(c_in: int, c_out: int, config: MPRNetConfig) -> Conv:
+    return Conv(c_in, c_out, config.kernel_size, bias=config.bias)
 
 
 def _split(x: Tensor, axis: int) -> Tensor:
