@@ -47,6 +47,8 @@ class FrameFigures:
     brng_output: float
     signals_source: Signals
     signals_output: Signals
+    warp_error_source: float | None
+    warp_error_output: float | None
     black_fraction: float
     unsupported_fraction: float | None
     seam_space: float | None
