@@ -16,6 +16,7 @@ from jobs.common import human_time
 from pipeline.cluster.progress import (
     Event,
     Load,
+    NightUnwritten,
     ReelEnded,
     ReelPlanned,
     ReelPublishing,
@@ -135,6 +136,8 @@ class Display:
                 )
             case StorageAnswers():
                 self._line(f"{event.storage} answers again, after {human_time(event.seconds)}")
+            case NightUnwritten():
+                self._line(f"index.html does not tell of this run, the next one writes it: {event.reason}")
             case ReelPublishing():
                 self._line(f"{event.reel}: all tiles done, assembling")
             case ReelEnded():

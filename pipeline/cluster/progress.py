@@ -100,6 +100,13 @@ class ReelEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class NightUnwritten:
+    """The page of all reels is that of an earlier run still; the reels are not concerned."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """Every second or so: how busy the restorers were since the last one."""
 
@@ -119,6 +126,7 @@ Event = (
     | StorageAnswers
     | ReelPublishing
     | ReelEnded
+    | NightUnwritten
     | Load
 )
 Listener = Callable[[Event], None]

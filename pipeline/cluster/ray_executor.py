@@ -94,7 +94,7 @@ class RayExecutor:
         self._encode = ray.remote(tasks.encode).options(**options)
         self._publish = ray.remote(tasks.publish).options(**options)
         # No CPU: it waits for storage, and must not wait for what a full cluster does.
-        self._record = ray.remote(num_cpus=0, max_retries=0)(tasks.record_quarantine)
+        self._record = ray.remote(num_cpus=0, max_retries=0)(quarantine.put)
         self._unstage = ray.remote(num_cpus=0, max_retries=0)(tasks.unstage)
         self._unstaging: list[Any] = []
         sweep = ray.remote(num_cpus=0, max_retries=0)(tasks.sweep)

@@ -85,7 +85,7 @@ class TileRestorer:
             decoded.cuts,
             lambda n: parameters_at(n, self._chain, plan.overrides, decoded.curves),
             plan.reel.colour,
-            meter.see,
+            lambda n, *pictures: meter.see(n, *pictures, shift=self._shift(n)),
             fields=plan.reel.interlaced,
             begun=begun,
         )
@@ -112,6 +112,11 @@ class TileRestorer:
             device_peak_bytes=peak_device_bytes(self._restorer.device),
             pictures=tuple(pictures),
         )
+
+    def _shift(self, number: int) -> tuple[float, float]:
+        """Px by which the chain moved a frame."""
+        found = self._restorer.found[number]
+        return found.get("shift_x_px", 0.0), found.get("shift_y_px", 0.0)
 
     def _pictures(
         self,

@@ -15,11 +15,12 @@ from pipeline.cluster import steps
 from pipeline.cluster.loop import Loop
 from pipeline.cluster.metrics import Metrics
 from pipeline.cluster.policy import Limits
-from pipeline.cluster.progress import Event, Listener, RunStarted
+from pipeline.cluster.progress import Event, Listener, NightUnwritten, RunStarted
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.cluster.session import connected
 from pipeline.cluster.work import Job
 from pipeline.errors import CallError, StorageError
+from pipeline.publish import night
 from pipeline.storage import store
 from pipeline.types import ReelOutcome
 
@@ -27,6 +28,10 @@ _CLEARING_S = 10.0
 """Seconds that the nodes may take at a run's end to remove what they hold on scratch."""
 _STOP_CLEARING_S = 0.5
 """The same when the run is stopped, which is to take 3 s in all."""
+_PAGE_S = 120.0
+"""Seconds that writing the night's page may take: a storage that does not answer must not hold the run's end up."""
+_STOP_PAGE_S = 1.0
+"""The same when the run is stopped; the next run writes it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,35 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
             )
             outcomes = loop.run()
         finally:
+            page = _Page(job.out)
             executor.close(_CLEARING_S if stop.signal is None else _STOP_CLEARING_S)
+            if why := page.missing(_PAGE_S if stop.signal is None else _STOP_PAGE_S):
+                told(NightUnwritten(why))
     with contextlib.suppress(StorageError):
         # What a worker of this machine still held when it was told to let go.
         steps.sweep(job.spec, run=job.run)
     return RunResult(outcomes, stop.signal)
+
+
+class _Page:
+    """The night's page, written beside whatever else a run's end takes."""
+
+    def __init__(self, out: str):
+        self._problem: str | None = None
+        # A daemon: where it hangs, the process ends all the same; the page under its name is whole at every time.
+        self._thread = threading.Thread(target=self._write, args=(out,), daemon=True)
+        self._thread.start()
+
+    def _write(self, out: str) -> None:
+        try:
+            night.write(out)
+        except StorageError as error:
+            self._problem = str(error)
+
+    def missing(self, patience_s: float) -> str | None:
+        """Why it could not be written, after waiting so long at most; None where it was."""
+        self._thread.join(patience_s)
+        return f"it is not written after {patience_s:g} s" if self._thread.is_alive() else self._problem
 
 
 def _both(listener: Listener, metrics: Listener) -> Listener:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import ray
@@ -12,7 +11,6 @@ from pipeline.cluster.executor import PlanSummary, SurveySummary, TileSummary
 from pipeline.cluster.work import Decoded, Job, ReelWork, Restored, SurveyWork, Unsurveyed
 from pipeline.errors import CallError, StorageError
 from pipeline.plan.reads import bytes_to_read
-from pipeline.publish import night, quarantine
 from pipeline.publish.finish import finish
 from pipeline.spec import Spec
 from pipeline.storage import store
@@ -94,13 +92,6 @@ def encode(
         if not error.transient:
             raise
         return error
-
-
-def record_quarantine(out: str, entry: quarantine.Entry) -> None:
-    """See ``quarantine.put``; the night's page tells of it, too."""
-    quarantine.put(out, entry)
-    with contextlib.suppress(StorageError):
-        night.write(out)
 
 
 def unstage(work: ReelWork | SurveyWork) -> None:

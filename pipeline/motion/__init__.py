@@ -5,12 +5,13 @@ keeps the number of threads that ``settle`` set: OpenCV's flow is split into as 
 rounds otherwise at their borders.
 """
 
-from pipeline.motion.flow import disagreement, flow, settle, warp
+from pipeline.motion.flow import Flow, disagreement, flow, settle, warp
 from pipeline.motion.regions import Regions, envelope, grow, mean, mean_outside, nearest_match, regions
 from pipeline.motion.shift import Aligned, align
 
 __all__ = [
     "Aligned",
+    "Flow",
     "Regions",
     "align",
     "disagreement",

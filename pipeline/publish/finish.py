@@ -7,7 +7,6 @@ for the manifest before calling it an error.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import errno
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ScratchFullError, StorageError, VerifyError
-from pipeline.publish import kept, layout, night, provenance, quarantine, recorded, reports
+from pipeline.publish import kept, layout, provenance, quarantine, recorded, reports
 from pipeline.publish.bag import make as make_bag
 from pipeline.publish.documents import read_object
 from pipeline.publish.publication import Publication, WholeAlready
@@ -103,9 +102,6 @@ def finish(
     if bag:
         make_bag(out, plan.reel.name)
     tidy(plan, out)
-    with contextlib.suppress(StorageError):
-        # The reel is published; its night's page is written anew with the next one, too.
-        night.write(out)
     return _summary(plan, out, already=already)
 
 

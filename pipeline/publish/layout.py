@@ -149,6 +149,17 @@ def is_ours(reel: str, name: str) -> bool:
     return name.startswith(f"{base}.") and any(kind.fullmatch(name, len(base)) for kind in kinds)
 
 
+def may_be_reels(folder: str) -> bool:
+    """Whether a folder right below OUT may be a reel's, or hold reels: it is none that is kept for something else."""
+    return not folder.startswith(".") and folder not in (_QUARANTINE, _BAGS)
+
+
+def may_be_reel(reel: str, folder: str) -> bool:
+    """Whether a folder right below a reel's may hold other reels: it is neither its report nor its images."""
+    images = any(is_ours(reel, f"{folder}/0{suffix}") for suffix in IMAGES.values())
+    return folder != "report" and not images
+
+
 def base_of(reel: str) -> str:
     """What the names of a reel's files begin with."""
     return reel.rsplit("/", 1)[-1]

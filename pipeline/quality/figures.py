@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.quality import changes, measures, signals
+from pipeline.quality.warps import Shift, Warps
 from pipeline.types import NO_SIGNALS, SIGNALS, Colour, FrameFigures, PixelFormat, Signals
 
 _OF_THE_PAIR = 7
@@ -59,8 +60,8 @@ class _Pair:
 class Meter:
     """Takes the figures of consecutive frames.
 
-    A figure depends on its frame, or on its frame and the one before, alone: not on the tile, the number of threads, or
-    what else was measured. On a GPU ``see`` only queues work; ``figures`` waits for it.
+    A figure depends on its frame, or on its frame and the one before, alone: not on the tile, the number of torch's
+    threads, or what else was measured. On a GPU ``see`` only queues work; ``figures`` waits for it.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Meter:
         self._borders = borders
         self._edges = frozenset(edges)
         self._blocks: dict[int, Tensor] = {}
+        self._warps = Warps(self._scale)
         self._seen: dict[int, _Seen] = {}
         self._last: int | None = None
         self._before: _Pair | None = None
@@ -91,13 +93,15 @@ class Meter:
         after: tuple[Tensor, ...],
         rgb_before: Tensor,
         rgb_after: Tensor,
+        *,
+        shift: Shift = (0.0, 0.0),
     ) -> None:
         """Measure frame ``number``.
 
         ``before`` and ``after`` are the native planes of the source and of the restored frame, ``(h, w)`` or ``(h, w,
         samples)`` in the format's dtype; ``rgb_before`` and ``rgb_after`` are ``(3, H, W)`` float32 with 0..1 as full
-        range. All on one device. Frames come in order without gaps, else ValueError. Of the tensors, none is kept;
-        code values are, and only to the next frame.
+        range. All on one device. ``shift``: px by which restoring moved the frame. Frames come in order without gaps,
+        else ValueError. Of the tensors, none is kept; code values are, and only to the next frame.
         """
         if self._last is not None and number != self._last + 1:
             raise ValueError(f"frame {number} does not follow frame {self._last}")
@@ -133,6 +137,7 @@ class Meter:
         kept = _Pair(now, now if output is source else _Kept.of(output))
         values = [*pair, *self._between(kept, look, look_output)]
         self._seen[number] = _Seen(torch.cat([v.reshape(-1) for v in values]), sum(c.numel() for c in codes))
+        self._warps.see(number, luma, luma_output, shift)
         if number in self._edges:
             self._blocks[number] = measures.block_means(luma_output)
         self._last, self._before = number, kept
@@ -175,10 +180,11 @@ class Meter:
         told = []
         for n in range(first, last):
             previous = rows[n - 1 - start] if n > start and n not in cuts_before else None
-            told.append(self._tell(rows[n - start], self._seen[n].samples, previous))
+            told.append(self._tell(n, rows[n - start], previous))
         return told
 
-    def _tell(self, values: Sequence[float], samples: int, previous: Sequence[float] | None) -> FrameFigures:
+    def _tell(self, number: int, values: Sequence[float], previous: Sequence[float] | None) -> FrameFigures:
+        warps = self._warps.errors(number) if previous is not None else (None, None)
         square_error, similar, touched, moved, black, unsupported, seam = values[:_OF_THE_PAIR]
         size = (len(values) - _OF_THE_PAIR) // 2
         at = (_OF_THE_PAIR, _OF_THE_PAIR + size)
@@ -186,7 +192,7 @@ class Meter:
         # The mean comes first in a stream.
         flicker = [abs(values[a] - previous[a]) * self._scale if previous is not None else None for a in at]
         return FrameFigures(
-            psnr_db=measures.psnr_db(square_error, samples, measures.code_depth(self._format)),
+            psnr_db=measures.psnr_db(square_error, self._seen[number].samples, measures.code_depth(self._format)),
             ssim=similar,
             touched_fraction=touched,
             changed_fraction=moved,
@@ -206,6 +212,8 @@ class Meter:
             brng_output=output.brng,
             signals_source=source.signals,
             signals_output=output.signals,
+            warp_error_source=warps[0],
+            warp_error_output=warps[1],
             black_fraction=black,
             unsupported_fraction=unsupported if previous is not None else None,
             seam_space=seam * self._scale if self._borders.any else None,

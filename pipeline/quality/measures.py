@@ -99,6 +99,26 @@ def block_means(picture: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(picture[None, None], size).flatten()
 
 
+def reduced(picture: Tensor, factor: int) -> Tensor:
+    """A picture a whole number of times smaller: means of squares of ``factor`` px; what is left at the right and below
+    goes. Raises ValueError where nothing would stay."""
+    if factor == 1:
+        return picture
+    height, width = (side // factor for side in picture.shape)
+    if not height or not width:
+        raise ValueError(f"a picture of {tuple(picture.shape)} cannot be made {factor} times smaller")
+    picture = _together([picture[k : height * factor : factor] for k in range(factor)])
+    picture = _together([picture[:, k : width * factor : factor] for k in range(factor)])
+    return picture.mul_(1 / factor**2)
+
+
+def _together(pictures: Sequence[Tensor]) -> Tensor:
+    total = pictures[0] + pictures[1]
+    for picture in pictures[2:]:
+        total.add_(picture)
+    return total
+
+
 def share_of(mask: Tensor) -> Tensor:
     """Share of a mask that is set, float64 scalar."""
     return torch.count_nonzero(mask).double() / mask.numel()

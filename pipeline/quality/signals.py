@@ -27,6 +27,8 @@ _TOUT_STEP = 4
 _DEGREES = 360
 _PART, _GPU_PART = 1 << 16, 1 << 24
 """Pixels that a histogram is counted over at once."""
+_COLOURS = 1 << 20
+"""So many colours between the least and the greatest Cb and Cr, and no more, are counted one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,13 @@ class Codes:
 
     luma: Tensor
     """Y; of RGB, not rounded."""
+    y: Tensor
+    """Y in whole codes."""
     u: Tensor | None
     v: Tensor | None
     depth: int
     ranged: bool
     """Whether its codes have a broadcast range to be outside of: YUV. Full-range gray and RGB have none."""
-
-    @property
-    def y(self) -> Tensor:
-        """Y in whole codes."""
-        top = float(2**self.depth - 1)
-        return self.luma if self.ranged or self.u is None else self.luma.round().clamp_(0, top)
 
 
 def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelFormat) -> Codes:
@@ -58,12 +56,12 @@ def codes_of(components: Sequence[Tensor], luma: Tensor, pixel_format: PixelForm
     top, middle = float(2**depth - 1), float(2 ** (depth - 1))
     if pixel_format.model == "gray":
         y = luma.round().clamp_(0, top) if pixel_format.is_float else luma
-        return Codes(y, None, None, depth, ranged=False)
+        return Codes(y, y, None, None, depth, ranged=False)
     if pixel_format.model == "yuv":
-        return Codes(luma, components[1], components[2], depth, ranged=True)
+        return Codes(luma, luma, components[1], components[2], depth, ranged=True)
     red, _, blue = components
     u, v = ((c - luma).mul_(1 / n).add_(middle).round_().clamp_(0, top) for c, n in ((blue, 1.8556), (red, 1.5748)))
-    return Codes(luma, u, v, depth, ranged=False)
+    return Codes(luma, luma.round().clamp_(0, top), u, v, depth, ranged=False)
 
 
 def levels(codes: Codes) -> Tensor:
@@ -72,24 +70,44 @@ def levels(codes: Codes) -> Tensor:
     found = [_five(_histogram(codes.y, bins), codes.luma.numel())]
     if codes.u is not None and codes.v is not None:
         size = codes.u.numel()
-        saturation, hue = _polar(codes.u, codes.v, bins)
-        found += [_five(_histogram(plane, bins), size) for plane in (codes.u, codes.v)]
-        found += [_five(saturation, size), _place(hue.cumsum(0), [size // 2 + 1]), _mean(hue)]
+        u, v, saturation, hue = _colours(codes.u, codes.v, bins)
+        found += [_five(plane, size) for plane in (u, v, saturation)]
+        found += [_place(hue.cumsum(0), [size // 2 + 1]), _mean(hue)]
     return torch.cat(found)
 
 
+def _colours(u: Tensor, v: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Histograms of U, V, saturation and hue.
+
+    A film has few colours beside its pixels: where they lie close together each is counted first, and then asked once.
+    A GPU would have to be waited for to learn how close.
+    """
+    if not u.is_cuda:
+        (u0, u1), (v0, v1) = ([int(x) for x in torch.aminmax(c)] for c in (u, v))
+        wide, high = v1 - v0 + 1, u1 - u0 + 1
+        if u0 >= 0 <= v0 and max(u1, v1) < bins and wide * high <= min(_COLOURS, 4 * u.numel()):
+            counts = _histogram((u - u0).mul_(wide).add_(v - v0), wide * high)
+            there = counts.nonzero()[:, 0]
+            counts, x, y = counts[there], there // wide + u0, there % wide + v0
+            saturation, hue = _polar(x.double(), y.double(), bins)
+            each = ((x, bins), (y, bins), (saturation, bins), (hue, _DEGREES))
+            a, b, c, d = (_zeros(n, u).index_add_(0, at.clamp(max=n - 1), counts) for at, n in each)
+            return a, b, c, d
+    saturations, hues = _zeros(bins, u), _zeros(_DEGREES, u)
+    for p, q in zip(_parts(u), _parts(v), strict=True):
+        saturation, hue = _polar(p.double(), q.double(), bins)
+        saturations += _count(saturation, bins)
+        hues += _count(hue, _DEGREES)
+    return _histogram(u, bins), _histogram(v, bins), saturations, hues
+
+
 def _polar(u: Tensor, v: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """Histograms of saturation and hue, taken a part of the picture at a time: in double they would be large."""
-    middle = float(bins >> 1)
-    saturations = torch.zeros(bins, dtype=torch.int64, device=u.device)
-    hues = torch.zeros(_DEGREES, dtype=torch.int64, device=u.device)
-    for a, b in zip(_parts(u), _parts(v), strict=True):
-        x, y = (a - middle).double(), (b - middle).double()
-        # As the filter has it: radius and angle rounded to float, the degrees in double, their sum in float again.
-        saturations += _count((x * x).addcmul_(y, y).sqrt_().float().floor_(), bins)
-        degrees = torch.atan2(x, y).float().double().mul_(180.0 / math.pi).add_(180.0)
-        hues += _count(degrees.float().floor_().fmod_(_DEGREES), _DEGREES)
-    return saturations, hues
+    """Saturation and hue, whole numbers, of colours in double."""
+    x, y = u - (bins >> 1), v - (bins >> 1)
+    # As the filter has it: radius and angle rounded to float, the degrees in double, their sum in float again.
+    saturation = (x * x).addcmul_(y, y).sqrt_().float()
+    degrees = torch.atan2(x, y).float().double().mul_(180.0 / math.pi).add_(180.0)
+    return saturation.to(torch.int64), degrees.float().floor_().fmod_(_DEGREES).to(torch.int64)
 
 
 def _five(counts: Tensor, total: int) -> Tensor:
@@ -106,21 +124,28 @@ def _parts(picture: Tensor) -> tuple[Tensor, ...]:
 
 
 def _histogram(picture: Tensor, bins: int) -> Tensor:
-    """How often each whole number below ``bins`` stands in a picture: int64."""
-    found = torch.zeros(bins, dtype=torch.int64, device=picture.device)
+    """How often each whole number below ``bins`` stands in a picture of none below 0: int64. Greater ones count as the
+    greatest: a broken source may hold codes that its depth does not allow."""
+    found = _zeros(bins, picture)
     for part in _parts(picture):
-        found += _count(part, bins)
+        found += _count(part.to(torch.int64), bins)
     return found
 
 
 def _count(part: Tensor, bins: int) -> Tensor:
-    # A broken source may hold codes that its depth does not allow.
-    at = part.to(torch.int64).clamp_(0, bins - 1)
     if not part.is_cuda:
-        return torch.bincount(at, minlength=bins)
+        found = torch.bincount(part, minlength=bins)
+        if len(found) > bins:
+            found[bins - 1] += found[bins:].sum()
+        return found[:bins]
     # bincount would wait for the device to learn the greatest number.
+    at = part.clamp(0, bins - 1)
     ones = torch.ones((), dtype=torch.int64, device=at.device).expand_as(at)
-    return torch.zeros(bins, dtype=torch.int64, device=at.device).scatter_add_(0, at, ones)
+    return _zeros(bins, part).scatter_add_(0, at, ones)
+
+
+def _zeros(bins: int, beside: Tensor) -> Tensor:
+    return torch.zeros(bins, dtype=torch.int64, device=beside.device)
 
 
 def _place(reached: Tensor, counts: Sequence[int]) -> Tensor:
@@ -179,9 +204,21 @@ def outside(codes: Codes, pixel_format: PixelFormat) -> Tensor:
     if not codes.ranged or codes.u is None or codes.v is None:
         return torch.zeros((), dtype=torch.float64, device=y.device)
     step = float(1 << (codes.depth - 8))
-    whole = (y < 16 * step).logical_or_(y > 235 * step)
-    chroma = torch.minimum(codes.u, codes.v) < 16 * step
-    chroma.logical_or_(torch.maximum(codes.u, codes.v) > 240 * step)
-    layout = pixel_format.planes[pixel_format.components[1].plane]
-    whole.logical_or_(measures.covered(chroma, layout.log2_w, layout.log2_h, y.shape[1], y.shape[0]))
-    return measures.share_of(whole)
+    whole = _beyond(y, 16 * step, 235 * step)
+    u, v = (_beyond(c, 16 * step, 240 * step) for c in (codes.u, codes.v))
+    chroma = [c for c in (u, v) if c is not None]
+    if chroma:
+        layout = pixel_format.planes[pixel_format.components[1].plane]
+        mask = chroma[0] if len(chroma) == 1 else chroma[0].logical_or_(chroma[1])
+        wide = measures.covered(mask, layout.log2_w, layout.log2_h, y.shape[1], y.shape[0])
+        whole = wide if whole is None else whole.logical_or_(wide)
+    return torch.zeros((), dtype=torch.float64, device=y.device) if whole is None else measures.share_of(whole)
+
+
+def _beyond(plane: Tensor, low: float, high: float) -> Tensor | None:
+    """Where codes are below or above; None where it is seen at once that none is. A GPU is not waited for."""
+    if not plane.is_cuda:
+        least, most = torch.aminmax(plane)
+        if low <= float(least) and float(most) <= high:
+            return None
+    return (plane < low).logical_or_(plane > high)

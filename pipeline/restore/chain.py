@@ -124,9 +124,9 @@ class Restorer:
 
         frames: ``[tile.read_first, tile.read_last)``. cuts: (len(frames),), the picture changes before that frame; the
         first entry is not asked. parameters: of a frame by its number. Returns ``[tile.restore_first, tile.last)`` in
-        new arrays; ``observe`` is called once for each of those, in order. A frame is the same whatever tile it lies
-        in. ``fields``: the frames are interlaced, and each field is restored by itself. ``begun``: what ``begin`` gave
-        for these frames.
+        new arrays; ``observe`` is called once for each of those, in order, when ``flags`` and ``found`` know the frame.
+        A frame is the same whatever tile it lies in. ``fields``: the frames are interlaced, and each field is restored
+        by itself. ``begun``: what ``begin`` gave for these frames.
         """
         self._check(frames, tile, cuts)
         passes = self._of(fields)
@@ -165,8 +165,8 @@ class Restorer:
                 after = tuple(p[0] for p in changed)
             for whole, plane in zip(out, after, strict=True):
                 self._lanes.fetch(whole[n - tile.restore_first], plane)
-            observe(n, before, after, rgb_before, picture.rgb)
             self.flags[n], self.found[n] = sorted(picture.flags | picture.marks), picture.found
+            observe(n, before, after, rgb_before, picture.rgb)
         self._lanes.finish()
         span = frames.span(tile.restore_first, tile.last)
         return Frames(tuple(p.numpy() for p in out), frames.format, span.first, span.pts)

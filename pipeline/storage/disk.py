@@ -122,6 +122,25 @@ def files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 yield Path(entry.path), info
 
 
+def level(folder: Path) -> tuple[list[tuple[Path, os.stat_result]], list[str]]:
+    """The plain files right below a folder, and the names of the folders in it; none where there is no such folder."""
+    files, folders = [], []
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    for entry in entries:
+        try:
+            info = entry.stat()
+        except FileNotFoundError:
+            continue  # a link to nowhere, or gone meanwhile
+        if stat.S_ISDIR(info.st_mode):
+            folders.append(entry.name)
+        elif stat.S_ISREG(info.st_mode) and not is_part(entry.name):
+            files.append((Path(entry.path), info))
+    return files, folders
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder and all below it; what is not there, or is removed meanwhile, is no error."""
 

@@ -97,3 +97,24 @@ def list_names(uri_dir: str) -> list[str]:
             return []
         return sorted(name for name in names if not disk.is_part(name))
     return sorted(retrying(lambda: remote.names_in(where), uri_dir, "list it"))
+
+
+def list_level(uri_dir: str) -> tuple[list[Stat], list[str]]:
+    """What lies right below a folder: its files, and the base names of the folders in it, both sorted; one listing.
+
+    Empty where nothing is there. Files that are still being written on a disk are left out.
+    """
+    where = place(uri_dir)
+    if where.local is not None:
+        path = where.local
+        found, folders = retrying(lambda: disk.level(path), uri_dir, "list it")
+        files = [Stat(str(p), s.st_size, str(s.st_mtime_ns)) for p, s in found]
+    else:
+        below = [(n, a) for n, a in retrying(lambda: remote.level(where), uri_dir, "list it") if n]
+        folders = [name for name, about in below if about["type"] == "directory"]
+        files = [
+            Stat(where.root + str(a["name"]).lstrip("/"), int(a["size"]), remote.version(a))
+            for _, a in below
+            if a["type"] != "directory"
+        ]
+    return sorted(files, key=lambda s: s.uri), sorted(folders)

@@ -174,17 +174,23 @@ def files_below(where: Place) -> list[dict[str, Any]]:
     ]
 
 
-def names_in(where: Place) -> list[str]:
-    """Base names of what lies right below a folder: objects and folders. One listing where there is anything."""
+def level(where: Place) -> list[tuple[str, dict[str, Any]]]:
+    """What lies right below a folder, objects and folders (``type`` says which), with base names. One listing where
+    there is anything."""
     try:
-        found = filesystem(where).ls(where.path, detail=False)
+        found = filesystem(where).ls(where.path, detail=True)
     except FileNotFoundError as error:
         if code_of(error) == "NoSuchBucket":
             raise
         return []
     below = where.path.rstrip("/") + "/"
-    names = (str(name).lstrip("/").rstrip("/") for name in found)
-    return [name[len(below) :] for name in names if name.startswith(below)]
+    names = ((str(about["name"]).lstrip("/").rstrip("/"), about) for about in found)
+    return [(name[len(below) :], about) for name, about in names if name.startswith(below)]
+
+
+def names_in(where: Place) -> list[str]:
+    """Base names of what lies right below a folder: objects and folders. One listing where there is anything."""
+    return [name for name, _ in level(where)]
 
 
 def delete(where: Place) -> None:

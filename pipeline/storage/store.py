@@ -18,7 +18,18 @@ from pipeline.errors import StorageError
 from pipeline.storage import disk, remote
 from pipeline.storage.faults import LIBRARY_ERRORS, is_there_already, is_transient
 from pipeline.storage.filesystems import Place, place
-from pipeline.storage.look import Stat, absolute, exists, join, list_files, list_names, local_path, stat, storage_of
+from pipeline.storage.look import (
+    Stat,
+    absolute,
+    exists,
+    join,
+    list_files,
+    list_level,
+    list_names,
+    local_path,
+    stat,
+    storage_of,
+)
 from pipeline.storage.retry import retrying
 from pipeline.storage.staging import fetch, stage, sweep_staged, unstage
 
@@ -35,6 +46,7 @@ __all__ = [
     "join",
     "largest_file",
     "list_files",
+    "list_level",
     "list_names",
     "local_path",
     "open_read",

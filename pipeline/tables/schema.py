@@ -136,7 +136,13 @@ FRAME_COLUMNS: tuple[Column, ...] = (
     ),
     *_both("noise", CODE, "standard deviation of luma noise (Immerkaer 1996, median of 16x16 px blocks)"),
     *_both("sharpness", "1/px", "rms Sobel gradient of luma over its standard deviation, white noise taken off"),
-    *_both("warp_error", CODE, "motion-compensated difference of luma to the frame before", nullable=True),
+    *_both(
+        "warp_error",
+        CODE,
+        "mean absolute difference of luma to the frame before along the source's optical flow, on a picture reduced to "
+        f"about 320 px of width; {_DIFFERENCE}",
+        nullable=True,
+    ),
     Column("dirt_fraction", _REAL, FRACTION, "share of pixels taken for dirt in the source", True),
     Column("scratch_columns", _INT, "px", "columns taken for vertical scratches in the source", True),
     Column("shift_x_px", _REAL, "px", "shift to the right that was applied to steady the frame", True),

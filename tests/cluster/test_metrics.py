@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.journal import Journal
 from pipeline.cluster.metrics import Metrics
@@ -91,3 +96,42 @@ def test_the_journal_is_one_json_object_a_line_with_reel_and_tile(tmp_path: Path
 def test_a_journal_that_cannot_be_written_is_the_calls_fault(tmp_path: Path) -> None:
     with pytest.raises(CallError, match="--log"):
         Journal(str(tmp_path / "no" / "run.log"))
+
+
+@pytest.mark.cluster
+@pytest.mark.slow  # Ray's workers tell their figures every ten seconds
+def test_prometheus_finds_a_runs_figures_on_the_node(run: Callable[..., Any], film: Path, tmp_path: Path) -> None:
+    source = tmp_path / 'in/a "b" ü.mkv'
+    source.parent.mkdir()
+    source.write_bytes(film.read_bytes())
+    result, events = run([source], tmp_path / "out", "tiles: {frames: 8}")
+    assert [o.status for o in result.outcomes] == ["done"]
+    Metrics()(TileRetried(source.stem, 0, "as if one had failed"))
+    (node,) = [n for n in ray.nodes() if n["Alive"]]
+    where = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    names = ("frames_total", "tiles_total", "tries_total", "reels_total", "queue_bytes", "queue_tiles")
+    wanted = {f"ray_reelmend_{name}" for name in (*names, "device_busy_share")}
+    until, found = time.monotonic() + 60, {}
+    while not wanted <= {name for name, _ in found}:
+        assert time.monotonic() < until, f"{where} has only {sorted(found)}"
+        time.sleep(1)
+        found = scraped(where)
+    by_reel = ("reel", source.stem)
+    assert found["ray_reelmend_frames_total", by_reel] == 72
+    assert found["ray_reelmend_tiles_total", by_reel] == 9
+    assert found["ray_reelmend_tries_total", by_reel] == 1
+    assert found["ray_reelmend_reels_total", ("status", "done")] >= 1
+    loads = [e for e in events if isinstance(e, Load)]
+    assert loads[-1].busy == pytest.approx(found["ray_reelmend_device_busy_share", None])
+    assert loads[-1].in_flight_bytes == found["ray_reelmend_queue_bytes", None]
+    assert loads[-1].in_flight_tiles == found["ray_reelmend_queue_tiles", None]
+
+
+def scraped(where: str) -> dict[tuple[str, Any], float]:
+    """(name, our label) → value of what a node's agent exports of ours, as Prometheus reads it."""
+    with urllib.request.urlopen(where, timeout=10) as answer:
+        text = answer.read().decode()
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    ours = [s for s in samples if s.name.startswith("ray_reelmend_")]
+    assert all(s.labels["NodeAddress"] for s in ours)
+    return {(s.name, next((p for p in s.labels.items() if p[0] in ("reel", "status")), None)): s.value for s in ours}

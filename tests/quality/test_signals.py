@@ -144,6 +144,24 @@ def test_codes_that_a_depth_does_not_allow_do_no_harm() -> None:
     assert told(f)["ymax"] == 1023 / 4
 
 
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "gbrp", "gbrp16le"])
+def test_colours_counted_together_are_the_same_as_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fmt = pixel_format(name)
+    film = [natural(fmt, s) for s in (3, 9)]
+    if fmt.model == "yuv":  # faint colours, as most films have them: they lie close together
+        middle = 1 << (fmt.depth - 1)
+        film = [(y, *((c // 8 + middle - middle // 8) for c in uv)) for y, *uv in film]
+    asked: list[int] = []
+    polar = signals._polar
+    monkeypatch.setattr(signals, "_polar", lambda u, v, bins: (asked.append(u.numel()), polar(u, v, bins))[1])
+    together = measured(fmt, film, film).figures(0, 2, ())
+    few = asked[0]
+    monkeypatch.setattr(signals, "_COLOURS", 0)
+    assert measured(fmt, film, film).figures(0, 2, ()) == together
+    if fmt.model == "yuv":
+        assert few < asked[-1] == film[0][1].size
+
+
 def test_on_a_gpu_the_histogram_is_the_same() -> None:
     picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 13)).astype(np.float32))
     at = picture.flatten().to(torch.int64)

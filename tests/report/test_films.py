@@ -42,6 +42,25 @@ def test_a_film_that_went_well_has_no_flags(good: Path) -> None:
     assert None not in columns["tout_source"]
 
 
+def test_every_measured_column_is_filled_whatever_the_chain_holds(good: Path, film: Path, tmp_path: Path) -> None:
+    """But for what is not there: a timecode, a pass that finds dirt, scratches or weave, a border between tiles."""
+    of_passes = {"dirt_fraction", "scratch_columns", "shift_x_px", "shift_y_px"}
+    between = {c.name for c in tables.FRAME_COLUMNS if "null at the reel's start and after a cut" in c.meaning}
+    assert {"warp_error_source", "warp_error_output", "flicker_output", "unsupported_fraction"} <= between
+    empty = films.restore(film, tmp_path / "out", "chain=[]", "stills.most=0")
+    of_nets = {"net", "weights_sha256", "seam_space"}
+    for reel, none in ((good, of_passes), (empty, of_passes | of_nets)):
+        got = tables.read_columns(reel / layout.FRAMES, [c.name for c in tables.FRAME_COLUMNS])
+        assert len(got["frame"]) == films.FRAMES
+        nulls = {name: [n for n, v in enumerate(values) if v is None] for name, values in got.items()}
+        assert {name for name, at in nulls.items() if len(at) == films.FRAMES} == none | {"timecode"}
+        assert {name for name, at in nulls.items() if at == [0]} == between
+        assert {name for name, at in nulls.items() if at and len(at) < films.FRAMES} == between | {"seam_time"}
+    got = tables.read_columns(good / layout.FRAMES, ["warp_error_source", "warp_error_output", "ydif_source"])
+    source, output, moved = (sum(v[1:]) / (films.FRAMES - 1) for v in got.values())
+    assert output < source < 0.7 * moved  # a pan, of which grain and dirt are left
+
+
 def test_the_first_weights_leave_less_than_half_a_code_at_a_border(film: Path, tmp_path: Path) -> None:
     seed = "chain=[{pass: net, weights: nafnet-film-seed}]"
     reel = films.restore(film, tmp_path, seed, "engine.tile=128", "stills.most=0")

@@ -129,6 +129,16 @@ def test_a_folder_or_prefix_is_no_file(folder: str) -> None:
     assert store.list_names(store.join(folder, "a/b")) == []
 
 
+def test_a_level_is_its_files_and_its_folders(folder: str) -> None:
+    for name in ("b/c/d", "b/e", "f [1]", "g"):
+        store.put_bytes(store.join(folder, name), name.encode())
+    files, folders = store.list_level(folder)
+    assert folders == ["b"]
+    assert files == [s for s in store.list_files(folder) if s.uri.rsplit("/", 1)[-1] in ("f [1]", "g")]
+    assert [s.uri for s in store.list_level(store.join(folder, "b"))[0]] == [store.absolute(store.join(folder, "b/e"))]
+    assert store.list_level(store.join(folder, "none")) == store.list_level(store.join(folder, "g")) == ([], [])
+
+
 def test_a_copy_within_a_storage_is_whole_and_replaces(folder: str, tmp_path: Path) -> None:
     store.put_bytes(f"{folder}/a", b"one")
     for _ in range(2):
