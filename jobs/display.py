@@ -150,6 +150,8 @@ class Display:
         self._reels[event.reel] = _ReelState(event, self._clock)
         kept = f", {event.done_tiles} already in the ledger" if event.done_tiles else ""
         self._line(f"{event.reel}: {_count(event.frames, 'frame')} in {_count(event.tiles, 'tile')}{kept}")
+        for sentence in event.doubts:
+            self._line(f"{event.reel}: {sentence}")
         if self._bars:
             if event.reel in self._tasks:  # planned again, after a publication that failed
                 self._bars.remove_task(self._tasks.pop(event.reel))

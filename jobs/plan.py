@@ -115,8 +115,7 @@ def _plan_one(job: Job, number: int, speed: Callable[[int], float]) -> dict[str,
     recorded = Ledger(layout.work_dir(job.out, name)).done()
     whole = published.plan_id == plan.id and published.whole
     done = [n for n, i in enumerate(plan.tile_ids) if whole or i in recorded]
-    if len(done) < len(plan.tiles):
-        steps.check_fits(job, plan)
+    doubts = steps.check_fits(job, plan) if len(done) < len(plan.tiles) else ()
     e = estimate(plan, index, done, restorer_fps=speed(reel.width * reel.height))
     return {
         "reel": name,
@@ -131,6 +130,7 @@ def _plan_one(job: Job, number: int, speed: Callable[[int], float]) -> dict[str,
         "tile_bytes": plan.tile_bytes,
         "worker_bytes": plan.worker_bytes,
         "assumed": list(reel.colour.assumed),
+        "doubts": list(doubts),
         "survey": None if not wants_survey(plan.chain) else "kept" if looked else "needed",
         "left": asdict(e),
         **_shape(plan, e),
@@ -212,7 +212,7 @@ def _print(found: Sequence[dict[str, Any]]) -> None:
                 f"{r['reel']}: its chain wants a survey, which is not there yet: restore decodes its {r['frames']} "
                 "frames once more first, and which tiles are done already is only known then"
             )
-        for sentence in r["assumed"]:
+        for sentence in (*r["assumed"], *r["doubts"]):
             say(f"{r['reel']}: {sentence}")
         if r["published_problem"]:
             say(f"{r['reel']}: it cannot be told what the output holds of it: {r['published_problem']}")

@@ -24,6 +24,6 @@ def show_undo(folder: str, *, to: str | None, as_json: bool) -> int:
     for fault in found.faults:
         print(f"{fault.file} frame {fault.frame}: {fault.found}")
     print(f"{found.frames - len(found.faults)} of {found.frames} frames came back as source.framemd5 has them")
-    if found.written:
-        print(f"written to {found.written}")
+    for uri in found.files:
+        print(f"written to {uri}")
     return 1 if found.faults else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -171,6 +172,26 @@ class Source(Model):
         return str(rate) if type(rate) is int else rate
 
 
+_PARTS = re.compile(r"part\d{3,}")
+"""What parts are called in file names, so that no deliverable may be."""
+_IMAGES = frozenset(("dpx", "tiff", "exr", "png"))
+
+
+class Split(Model):
+    """How much of a deliverable goes into one file. Parts are cut between tiles, and hold at least one."""
+
+    frames: int | None = Field(default=None, ge=1)
+    """Frames of a part, at most; null: any number."""
+    gib: float | None = Field(default=None, gt=0.0, le=1 << 20)
+    """Coded pictures of a part, at most, in GiB; sound and all else come on top. Null: any size."""
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Split:
+        if (self.frames is None) == (self.gib is None):
+            raise ValueError("split wants one of `frames` and `gib`")
+        return self
+
+
 class Output(Model):
     """One deliverable."""
 
@@ -185,6 +206,17 @@ class Output(Model):
     crf: int = Field(default=18, ge=0, le=63)
     """Quality of h264, hevc (0 to 51) and av1 (0 to 63), no unit: 18 is hardly to be told from the source, 23 small (of
     av1: 25 and 35)."""
+    split: Split | None = None
+    """Several files, each a film of its own, in place of one: where one would be larger than scratch or the storage
+    takes. Null: one file. The residual is split as the first output is. No tile is redone for it."""
+
+    @model_validator(mode="after")
+    def _only_films_are_split(self) -> Output:
+        if self.split is not None and self.codec in _IMAGES:
+            raise ValueError(f"{self.codec} is a file a frame: there is nothing to split")
+        if _PARTS.fullmatch(self.name):
+            raise ValueError(f"no output may be called {self.name!r}: parts of a split one are called so")
+        return self
 
     @model_validator(mode="after")
     def _crf_is_the_codec_s(self) -> Output:

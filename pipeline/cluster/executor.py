@@ -46,6 +46,8 @@ class PlanSummary:
     tile_bytes: int
     published: bool
     """A whole, published restoration by this very plan is there already."""
+    doubts: tuple[str, ...] = ()
+    """Sentences on deliverables that may be too large."""
 
 
 @dataclass(frozen=True, slots=True)

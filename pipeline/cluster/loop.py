@@ -221,7 +221,8 @@ class Loop:
             return
         reel.plan = plan
         frames = plan.tile_frames
-        self._tell(ReelPlanned(reel.name, plan.frames, len(frames), sum(frames[t] for t in plan.done), len(plan.done)))
+        done = sum(frames[t] for t in plan.done)
+        self._tell(ReelPlanned(reel.name, plan.frames, len(frames), done, len(plan.done), plan.doubts))
         if plan.published:
             self._end(reel, "already", "restored by an equal job already; nothing was touched")
         else:

@@ -39,6 +39,8 @@ class ReelPlanned:
     tiles: int
     done_frames: int
     done_tiles: int
+    doubts: tuple[str, ...] = ()
+    """Sentences on what may yet go wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pipeline.cluster.work import Decoded, Job, Picture, Prepared, ReelWork, Res
 from pipeline.errors import MissingError, ReelmendError, ScratchFullError, StorageError
 from pipeline.plan import cuts, make_plan, to_json
 from pipeline.plan.curves import plan_curves, wants_survey
-from pipeline.plan.estimate import check_size
+from pipeline.plan.estimate import Room, check_size
 from pipeline.publish import bag, layout
 from pipeline.publish.finish import tidy
 from pipeline.publish.publication import Publication, WholeAlready
@@ -111,10 +111,9 @@ def prepare(job: Job, number: int) -> Prepared | Unsurveyed:
     ledger = Ledger(layout.work_dir(job.out, name))
     recorded = ledger.done()
     done = frozenset(n for n, tile_id in enumerate(plan.tile_ids) if tile_id in recorded)
-    if len(done) < len(plan.tiles):
-        check_fits(job, plan)
+    doubts = check_fits(job, plan) if len(done) < len(plan.tiles) else ()
     ledger.keep_plan(plan.id, to_json(plan))
-    return Prepared(plan, index, done, published=False, curves=curves)
+    return Prepared(plan, index, done, published=False, curves=curves, doubts=doubts)
 
 
 def _survey_of(job: Job) -> Callable[[Reel, FrameIndex], Survey | None]:
@@ -162,16 +161,13 @@ def planned(
     return make_plan(reel, index, job.spec, job.nets, job.frames, curves), index, curves
 
 
-def check_fits(job: Job, plan: Plan) -> None:
-    """Raises TooLargeError for a deliverable that its storage or this node's scratch could not hold."""
+def check_fits(job: Job, plan: Plan) -> tuple[str, ...]:
+    """Sentences on deliverables that may be too large for their storage or this machine's scratch. Raises TooLargeError
+    for one that surely is."""
     root = _scratch_root(job.spec)
-    check_size(
-        plan,
-        object_bytes=store.largest_file(job.out),
-        scratch_bytes=store.disk_bytes(root),
-        where=plan.reel.uri,
-        scratch=str(root),
-    )
+    scratch = f"{root} on {socket.gethostname()}"
+    room = Room(store.largest_file(job.out), store.disk_bytes(root), scratch)
+    return check_size(plan, room, where=plan.reel.uri)
 
 
 def read_index(reel: Reel, out: str, spec: Spec) -> FrameIndex:

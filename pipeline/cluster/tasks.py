@@ -45,6 +45,7 @@ def prepare(
         done=prepared.done,
         tile_bytes=plan.tile_bytes,
         published=prepared.published,
+        doubts=prepared.doubts,
     )
     return summary, work, plan, prepared.index, prepared.curves
 

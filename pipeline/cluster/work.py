@@ -42,6 +42,8 @@ class Prepared:
     published: bool
     curves: Curves | None = None
     """Of the whole reel, where a pass of the chain wants a survey."""
+    doubts: tuple[str, ...] = ()
+    """A sentence on each deliverable that may be too large."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import TooLargeError
 from pipeline.plan.reads import bytes_to_read
-from pipeline.spec import Deliver
+from pipeline.spec import RESIDUAL, Deliver, Split
 from pipeline.types import FrameIndex, Plan
 
 _DECODE_PX_S: Mapping[str, float] = {
@@ -37,6 +37,9 @@ _IMAGES = frozenset(("dpx", "tiff", "exr", "png"))
 """Codecs of deliverables that are a file a frame: none of these is ever large."""
 _FFV1_SHARE = 0.6
 """Bytes of an FFV1 frame as a share of its planes': scans with grain reach this."""
+_SURE = 3
+"""A deliverable is surely not smaller than its guess divided by this: clean animation, or one from which all grain is
+taken, comes near it. What may be too large is only said; what surely is, is refused."""
 _LOSSY_SHARE = {"ffv1": _FFV1_SHARE, "prores": 0.15, "dnxhr": 0.15, "h264": 0.03, "hevc": 0.03, "av1": 0.03}
 
 
@@ -82,33 +85,63 @@ def deliverable_bytes(plan: Plan) -> dict[str, int]:
     return found
 
 
-def check_size(plan: Plan, *, object_bytes: int | None, scratch_bytes: int, where: str, scratch: str) -> None:
-    """Refuse, before the first tile, a deliverable that could not be put together or published.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a deliverable must fit into."""
 
-    object_bytes: of the largest file that the output's storage takes; None: no bound. scratch_bytes: size of the disk
-    with the scratch folder. Raises TooLargeError.
+    object_bytes: int | None
+    """Of the largest file that the output's storage takes; None: no bound."""
+    scratch_bytes: int
+    """Size of the disk with the scratch folder."""
+    scratch: str
+    """The folder, and the machine whose disk it is."""
+
+
+def check_size(plan: Plan, room: Room, *, where: str) -> tuple[str, ...]:
+    """Refuse, before the first tile, a deliverable that surely could not be put together or published.
+
+    Gives a sentence for each that may be too large; how large it is is known when it is encoded. Raises TooLargeError.
     """
-    sizes = deliverable_bytes(plan)
-    if not sizes:
-        return
-    name = max(sizes, key=lambda n: sizes[n])
+    said = []
+    deliver = Deliver.model_validate(plan.spec["deliver"])
+    splits = {o.name: o.split for o in (*deliver.outputs, RESIDUAL)} | {RESIDUAL.name: deliver.outputs[0].split}
+    for name, whole in deliverable_bytes(plan).items():
+        fault, todo = _too_large(plan, name, whole // _SURE, splits[name], room)
+        if fault:
+            raise TooLargeError(fault, where=where, todo=todo)
+        fault, todo = _too_large(plan, name, whole, splits[name], room)
+        if fault:
+            said.append(f"It may be too large: {fault}. {todo}")
+    return tuple(said)
+
+
+def _too_large(plan: Plan, name: str, whole: int, split: Split | None, room: Room) -> tuple[str, str]:
+    """Why a deliverable of some bytes in all does not fit, and the way out; empty where it does."""
+    frames = plan.last - plan.first
     longest = max(t.last - t.first for t in plan.tiles)
-    segment = sizes[name] * longest // max(1, plan.last - plan.first)
-    way_out = "Deliver it in pieces: --frames A:B for each, with an --out of its own; or as a sequence of images"
-    if object_bytes is not None and sizes[name] > object_bytes:
-        raise TooLargeError(
-            f"{name} will have some {sizes[name] / 1e12:.1f} TB, "
-            f"the storage takes files of {object_bytes / 1e12:.1f} TB",
-            where=where,
-            todo=way_out,
+    segment = whole * longest // max(1, frames)
+    file = whole
+    if split is not None and split.frames is not None:
+        file = min(whole, whole * max(split.frames, longest) // max(1, frames))
+    elif split is not None and split.gib is not None:
+        file = min(whole, max(int(split.gib * 2**30), segment))
+    what = name if file == whole else f"a part of {name}"
+    way_out = "make its parts smaller" if split is not None else "deliver it in parts"
+    way_out += " (`split` of this output; of the residual, that of the first), or deliver a sequence of images"
+    if room.object_bytes is not None and file > room.object_bytes:
+        fault = f"{what} will have some {_size(file)}, the storage takes files of {_size(room.object_bytes)}"
+        return fault, way_out[0].upper() + way_out[1:]
+    if file + 2 * segment > room.scratch_bytes:
+        fault = (
+            f"{what} will have some {_size(file)}, and is put together on scratch: {room.scratch}, a disk of "
+            f"{_size(room.scratch_bytes)}"
         )
-    if sizes[name] + 2 * segment > scratch_bytes:
-        raise TooLargeError(
-            f"{name} will have some {sizes[name] / 1e9:.1f} GB, and is put together on scratch: {scratch}, a disk of "
-            f"{scratch_bytes / 1e9:.1f} GB",
-            where=where,
-            todo=f"Name a larger one as cluster.scratch. {way_out}",
-        )
+        return fault, f"Name a larger one as cluster.scratch, {way_out}"
+    return "", ""
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e12:.1f} TB" if count >= 10**12 else f"{count / 1e9:.1f} GB"
 
 
 def estimate(plan: Plan, index: FrameIndex, done: Iterable[int], *, restorer_fps: float) -> Estimate:

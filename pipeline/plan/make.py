@@ -48,6 +48,7 @@ def make_plan(
     said = spec.canonical()
     others = (*_NOT_PICTURES, *_REPORT, "chain", "shots", "tiles")
     pictures = {k: v for k, v in said.items() if k not in others}
+    pictures["deliver"], splits = _without_splits(said["deliver"])
     common = {
         "engine_version": ENGINE_VERSION,
         "source": reel.source_id,
@@ -63,7 +64,9 @@ def make_plan(
     common_hash = hashlib.sha256(canonical(common).encode()).hexdigest()
     ids = tuple(_tile_ids(common_hash, tiles, chain, overrides, reach, total, curves))
     starts = run_up(index)
-    identity = [common_hash, [said[k] for k in _REPORT], reel.name, reel.uri, first, last, total, ids]
+    identity: list[Any] = [common_hash, [said[k] for k in _REPORT], reel.name, reel.uri, first, last, total, ids]
+    if splits:
+        identity.append(splits)
     return Plan(
         id=hashlib.sha256(canonical(identity).encode()).hexdigest(),
         reel=reel,
@@ -82,6 +85,14 @@ def make_plan(
         decode_frames=int(sum(t.read_last - int(starts[t.read_first]) for t in tiles)),
         curves=curves.digest(0, total) if curves else None,
     )
+
+
+def _without_splits(deliver: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is delivered, as far as pictures go, and by the outputs' names how they are cut into files: that is in the
+    plan's id alone."""
+    splits = {o["name"]: o["split"] for o in deliver["outputs"] if o["split"]}
+    outputs = [{k: v for k, v in o.items() if k != "split"} for o in deliver["outputs"]]
+    return {**deliver, "outputs": outputs}, splits
 
 
 def chain_of(spec: Spec, nets: Mapping[str, NetInfo]) -> tuple[PassPlan, ...]:

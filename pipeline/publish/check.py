@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline import tables
 from pipeline.errors import MissingError, ReelmendError, VerifyError
-from pipeline.publish import layout, manifest, provenance
+from pipeline.publish import layout, manifest, parts, provenance
 from pipeline.publish.documents import read_object
 from pipeline.publish.findings import Checked, Finding, Kind
 from pipeline.publish.publication import hash_file
@@ -63,7 +63,7 @@ class ReelCheck:
             self._pictures(said, listed)
             for one in said["deliverables"][1:]:
                 with _Telling(self, "provenance", layout.PROVENANCE):
-                    self._further(said, str(one["name"]), str(one["file"]))
+                    self._further(said, one)
 
     def _uri(self, name: str) -> str:
         return layout.published(self._out, self._reel, name)
@@ -81,7 +81,7 @@ class ReelCheck:
             said = provenance.read(data, where=self._uri(layout.PROVENANCE))
             self._plan_id = str(said["plan_id"])
             first, last = (int(n) for n in said["frames"])
-            files = [str(d["file"]) for d in said["deliverables"]]
+            files = [parts.read(d, first, last) for d in said["deliverables"]]
             if not 0 <= first < last or not files:
                 raise ValueError(f"frames {first}:{last} in {len(files)} deliverables")
             return said
@@ -155,70 +155,126 @@ class ReelCheck:
                     self._differs(name, md5s, rows[column], first, text)
                 if name == layout.OUTPUT_MD5:
                     output = md5s
-        name = str(said["deliverables"][0]["file"])
-        if not _within(name, listed):
-            self._found("manifest", layout.MANIFEST, f"it does not name the deliverable {name}", _RESTORE)
-            return
-        if not _within(name, self._there):
-            return  # missed already
-        decoded: list[Md5] = []
-        said_so = f"it decodes to {{}}, {layout.OUTPUT_MD5} says {{}}"
+        leading, *_ = said["deliverables"]
+        files = parts.read(leading, first, last)
         residual = residual_of(said)
-        if residual in self._there:
-            with _Telling(self, "pixels", residual, first):
-                decoded = self._undone(said, name, residual, output, rows["source_md5"])
-        with _Telling(self, "pixels", name, first):
-            decoded = decoded or list(self._decoded(name))
-            self._count(name, len(decoded), last - first)
-            self._differs(name, decoded, output, first, said_so, "pixels")
+        back = [p.file for p in parts.read(residual, first, last)] if residual else []
+        for number, part in enumerate(files):
+            if not _within(part.file, listed):
+                what = f"it does not name the deliverable {part.file}"
+                self._found("manifest", layout.MANIFEST, what, _RESTORE)
+            elif _within(part.file, self._there):  # else missed already
+                span = slice(part.first - first, part.last - first)
+                taken = back[number] if len(back) == len(files) and back[number] in self._there else None
+                self._part(said, part, taken, output[span], rows["source_md5"][span])
+                if len(files) > 1:
+                    self._own_hashes(part, output[span])
         # Beside images, which hold none, a film of its own has them.
-        self._streams(
-            layout.others(layout.base_of(said["reel"])) if name.endswith("/") else name, layout.OUTPUT_STREAMS
-        )
+        if files[0].file.endswith("/"):
+            self._streams([layout.others(layout.base_of(said["reel"]))], layout.OUTPUT_STREAMS)
+        else:
+            self._streams([p.file for p in files], layout.OUTPUT_STREAMS)
 
-    def _further(self, said: dict[str, Any], output: str, name: str) -> None:
+    def _part(
+        self, said: dict[str, Any], part: parts.Part, residual: str | None, output: Sequence[Md5], source: Sequence[Md5]
+    ) -> None:
+        """The first deliverable, or a part of it, with what its residual gives back."""
+        decoded: list[Md5] = []
+        if residual is not None:
+            with _Telling(self, "pixels", residual, part.first):
+                decoded = self._undone(said, part, residual, output, source)
+        with _Telling(self, "pixels", part.file, part.first):
+            decoded = decoded or list(self._decoded(part.file))
+            self._count(part.file, len(decoded), part.last - part.first)
+            text = f"it decodes to {{}}, {layout.OUTPUT_MD5} says {{}}"
+            self._differs(part.file, decoded, output, part.first, text, "pixels")
+
+    def _own_hashes(self, part: parts.Part, output: Sequence[Md5]) -> None:
+        """A part's own framemd5, which FFmpeg's of that file is held against."""
+        name = layout.hashes_of_part(part.file, "framemd5")
+        if name in self._there:
+            with _Telling(self, "frames", name):
+                md5s = self._hashes(name)
+                self._count(name, len(md5s), part.last - part.first)
+                self._differs(name, md5s, output, part.first, f"its line says {{}}, {layout.OUTPUT_MD5} {{}}")
+
+    def _further(self, said: dict[str, Any], one: dict[str, Any]) -> None:
         """Another deliverable than the first."""
-        if output == RESIDUAL.name or not _within(name, self._there):
-            return  # undone with the first, or missed already
-        first, last = said["frames"]
-        hashes = layout.hashes_of(layout.base_of(said["reel"]), output, "framemd5")
-        wanted: Sequence[Md5] = ()
-        if hashes in self._there:
-            with _Telling(self, "frames", hashes):
-                wanted = self._hashes(hashes)
-                self._count(hashes, len(wanted), last - first)
-        with _Telling(self, "pixels", name, first):
-            decoded = list(self._decoded(name))
-            self._count(name, len(decoded), last - first)
-            self._differs(name, decoded, wanted, first, f"it decodes to {{}}, {hashes} says {{}}", "pixels")
-        self._streams(name, layout.hashes_of(layout.base_of(said["reel"]), output, "streamhash"))
+        if one["name"] == RESIDUAL.name:
+            return  # undone with the first
+        files = parts.read(one, *said["frames"])
+        for part in files:
+            if not _within(part.file, self._there):
+                continue  # missed already
+            if len(files) > 1:
+                names = [layout.hashes_of_part(part.file, kind) for kind in ("framemd5", "streamhash")]
+            else:
+                base = layout.base_of(said["reel"])
+                names = [layout.hashes_of(base, str(one["name"]), kind) for kind in ("framemd5", "streamhash")]
+            wanted: Sequence[Md5] = ()
+            if names[0] in self._there:
+                with _Telling(self, "frames", names[0]):
+                    wanted = self._hashes(names[0])
+                    self._count(names[0], len(wanted), part.last - part.first)
+            with _Telling(self, "pixels", part.file, part.first):
+                decoded = list(self._decoded(part.file))
+                self._count(part.file, len(decoded), part.last - part.first)
+                text = f"it decodes to {{}}, {names[0]} says {{}}"
+                self._differs(part.file, decoded, wanted, part.first, text, "pixels")
+            self._streams([part.file], names[1])
 
-    def _streams(self, name: str, hashes: str) -> None:
-        """Sound and all else beside the picture."""
+    def _streams(self, files: Sequence[str], hashes: str) -> None:
+        """Sound and all else beside the picture; of a split film over all its parts, and of each part."""
         if hashes not in self._there:
             return
-        wanted: Sequence[streamhash.StreamHash] = ()
+        wanted = self._stream_lines(hashes)
+        running: dict[int, Any] = {}
+        letters: dict[int, str] = {}
+        told = len(self.findings)
+        for name in files:
+            if name not in self._there:
+                continue  # missed already
+            own = layout.hashes_of_part(name, "streamhash")
+            with _Telling(self, "streams", name):
+                found = streamhash.stream_hashes(self._uri(name), [s.index for s in wanted], running)
+                letters |= {s.index: s.letter for s in found}
+                if len(files) > 1 and own in self._there:
+                    self._held_against(name, found, own, self._stream_lines(own))
+                if len(files) == 1:
+                    self._held_against(name, found, hashes, wanted)
+        if len(files) > 1 and len(self.findings) == told and all(name in self._there for name in files):
+            whole = [streamhash.StreamHash(i, letters[i], h.hexdigest()) for i, h in running.items()]
+            self._held_against(files[0], whole, hashes, wanted)
+
+    def _stream_lines(self, hashes: str) -> Sequence[streamhash.StreamHash]:
         with _Telling(self, "streams", hashes):
             data = store.read_bytes(self._uri(hashes), limit=_SUMMARY_BYTES)
-            wanted = streamhash.parse(data.decode("ascii", "replace"), where=self._uri(hashes))
-        with _Telling(self, "streams", name):
-            found = {s.index: s for s in streamhash.stream_hashes(self._uri(name), [s.index for s in wanted])}
-            for one in wanted:
-                has = found.get(one.index)
-                if has != one:
-                    what = f"the sha256 {has.sha256}" if has and has.letter == one.letter else "no such stream"
-                    text = f"its stream {one.index} ({one.letter}) has {what}, {hashes} says {one.sha256}"
-                    self._found("streams", name, text, _RESTORE)
+            return streamhash.parse(data.decode("ascii", "replace"), where=self._uri(hashes))
+        return ()
+
+    def _held_against(
+        self,
+        name: str,
+        streams: Sequence[streamhash.StreamHash],
+        hashes: str,
+        wanted: Sequence[streamhash.StreamHash],
+    ) -> None:
+        found = {s.index: s for s in streams}
+        for one in wanted:
+            has = found.get(one.index)
+            if has != one:
+                what = f"the sha256 {has.sha256}" if has and has.letter == one.letter else "no such stream"
+                text = f"its stream {one.index} ({one.letter}) has {what}, {hashes} says {one.sha256}"
+                self._found("streams", name, text, _RESTORE)
 
     def _undone(
-        self, said: dict[str, Any], name: str, residual: str, output: Sequence[Md5], source: Sequence[Md5]
+        self, said: dict[str, Any], part: parts.Part, residual: str, output: Sequence[Md5], source: Sequence[Md5]
     ) -> list[Md5]:
         """Hashes of the decoded deliverable; on the way, what comes back of the source is held against its hashes."""
-        first = int(said["frames"][0])
         fmt = pixel_format(str(said["source"]["format"]["name"]))
         decoded: list[Md5] = []
         back: list[Md5] = []
-        for n, one in enumerate(undo(self._uri(name), self._uri(residual), fmt, threads=self._threads)):
+        for n, one in enumerate(undo(self._uri(part.file), self._uri(residual), fmt, threads=self._threads)):
             if one.output_md5 is not None:
                 self._frames += 1
                 decoded.append(one.output_md5)
@@ -227,9 +283,9 @@ class ReelCheck:
                 blameless = one.output_md5 != (output[n] if n < len(output) else None) and n < len(source)
                 back.append(source[n] if blameless else one.source_md5)
         if len(back) < len(decoded):
-            self._found("pixels", residual, "it has no such frame", _RESTORE, first + len(back))
-        text = f"with {name} it gives {{}} back, {layout.SOURCE_MD5} says {{}}"
-        self._differs(residual, back, source, first, text, "pixels")
+            self._found("pixels", residual, "it has no such frame", _RESTORE, part.first + len(back))
+        text = f"with {part.file} it gives {{}} back, {layout.SOURCE_MD5} says {{}}"
+        self._differs(residual, back, source, part.first, text, "pixels")
         return decoded
 
     def _hashes(self, name: str) -> tuple[Md5, ...]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.publish import layout
 from pipeline.publish.documents import iso, moment
+from pipeline.publish.parts import Part
 from pipeline.reel.beside import Beside
 from pipeline.reel.deliver import IMAGES
 from pipeline.spec import Output
@@ -51,16 +52,24 @@ def agents(records: Sequence[TileRecord], version: str | None) -> list[dict[str,
     return [software_agent, *hosts]
 
 
-def objects(plan: Plan, outputs: Sequence[Output], beside: Sequence[Beside]) -> list[dict[str, Any]]:
-    """The source, the deliverables, and what lies beside them."""
+def objects(
+    plan: Plan,
+    outputs: Sequence[Output],
+    parts: Mapping[str, Sequence[Part]],
+    beside: Sequence[Beside],
+    others: str | None,
+) -> list[dict[str, Any]]:
+    """The source, the deliverables (each part of a split one), and what lies beside them. ``others``: the file with all
+    that images cannot hold."""
     source = {
         "objectIdentifier": {"objectIdentifierType": "URI", "objectIdentifierValue": plan.reel.uri},
         "objectCategory": "file" if plan.reel.sequence is None else "representation",
         "objectCharacteristics": {"size": plan.reel.bytes, "format": {"formatName": plan.reel.container}},
         "significantProperties": {"source_id": plan.reel.source_id},
     }
-    files = layout.deliverables(plan.reel.base_name, outputs)
-    made = [(files[o.name], _format_name(o)) for o in outputs]
+    made = [(part.file, _format_name(o)) for o in outputs for part in parts[o.name]]
+    if others is not None:
+        made.append((others, "matroska"))
     made += [(file, one.codec) for one in beside for file in one.files]
     return [
         source,
@@ -88,16 +97,23 @@ def events(
     plan: Plan,
     records: Sequence[TileRecord],
     outputs: Sequence[Output],
+    parts: Mapping[str, Sequence[Part]],
     when: datetime.datetime,
     beside: Sequence[Beside],
     streams: Sequence[str],
+    others: str | None,
 ) -> list[dict[str, Any]]:
-    """What was done, in order. ``when``: now. ``streams``: names of the files with the hashes of the other streams."""
+    """What was done, in order. ``when``: now. ``streams``: names of the files with the hashes of the other streams.
+    ``others``: the file with all that images cannot hold."""
     times = [moment(r.finished, where=f"{plan.reel.name}: the ledger's record of tile {r.number}") for r in records]
     begin, end = min(times), max(times)
     frames = plan.last - plan.first
-    files = list(layout.deliverables(plan.reel.base_name, outputs).values())
+    leading = [part.file for part in parts[outputs[0].name]]
+    further = [part.file for o in outputs[1:] for part in parts[o.name]]
+    files = leading + further
+    named = leading[0] if len(leading) == 1 else f"{leading[0]} to {leading[-1]}"
     source = [plan.reel.uri]
+    later = " and ".join([*["parts"] * (len(leading) > 1), *["deliverables"] * bool(further)])
     span = f"{frames} frames in {len(records)} tiles, the first recorded at {iso(begin)}"
     steps: list[_Step] = []
     if plan.chain:
@@ -114,8 +130,8 @@ def events(
         (
             "message digest calculation",
             end,
-            f"MD5 of every decoded frame of the source and of {files[0]}: {layout.SOURCE_MD5}, {layout.OUTPUT_MD5}",
-            [plan.reel.uri, files[0]],
+            f"MD5 of every decoded frame of the source and of {named}: {layout.SOURCE_MD5}, {layout.OUTPUT_MD5}",
+            [plan.reel.uri, *leading],
             [layout.SOURCE_MD5, layout.OUTPUT_MD5],
         ),
         *(
@@ -123,9 +139,9 @@ def events(
                 (
                     "message digest calculation",
                     when,
-                    f"SHA-256 over the packets of every other stream of the source and of {files[0]}: "
-                    f"{', '.join(streams)}",
-                    [plan.reel.uri, files[0]],
+                    f"SHA-256 over the packets of every other stream of the source and of {others or named}: "
+                    f"{', '.join(streams)}{', of all parts together' if len(leading) > 1 else ''}",
+                    [plan.reel.uri, *([others] if others else leading)],
                     list(streams),
                 )
             ]
@@ -143,22 +159,33 @@ def events(
             "fixity check",
             when,
             (
-                f"the images of {files[0]} taken from segments whose sha256 were checked"
+                f"the images of {named} taken from segments whose sha256 were checked"
                 if outputs[0].codec in IMAGES
-                else f"{files[0]} put together from its segments, whose sha256 were checked; "
+                else f"{leading[0]} put together from its segments, whose sha256 were checked; "
                 "its packets read back and compared with theirs"
             )
-            + ("; the further deliverables pass the same check before the manifest is written" if files[1:] else ""),
-            files[:1],
+            + (f"; the further {later} pass the same check before the manifest is written" if later else ""),
+            leading[:1],
             [],
         ),
     ]
+    if others is not None:
+        steps.append(
+            (
+                "extraction",
+                when,
+                f"all streams of the source that {named} cannot hold, put into {others}; its packets read back and "
+                "compared",
+                source,
+                [others],
+            )
+        )
     if beside:
         steps.append(
             (
                 "extraction",
                 when,
-                f"streams of the source that {files[0]} cannot carry, or not as they are, laid beside it; "
+                f"streams of the source that {others or named} cannot carry, or not as they are, laid beside it; "
                 "their packets read back and compared",
                 source,
                 [file for one in beside for file in one.files],

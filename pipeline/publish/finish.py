@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import errno
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +20,19 @@ from pipeline.errors import ScratchFullError, StorageError, VerifyError
 from pipeline.publish import kept, layout, provenance, quarantine, recorded, reports
 from pipeline.publish.bag import make as make_bag
 from pipeline.publish.documents import read_object
+from pipeline.publish.parts import Part, as_said, parts_of
 from pipeline.publish.publication import Publication, WholeAlready
 from pipeline.publish.ready import Ready, ReadyImages, others, ready
 from pipeline.publish.reports import Step
 from pipeline.reel.assemble import Assembled
 from pipeline.reel.beside import Beside, lay_beside
 from pipeline.reel.deliver import IMAGES
+from pipeline.reel.parted import Parted
 from pipeline.report import page
-from pipeline.spec import RESIDUAL, Deliver
+from pipeline.spec import RESIDUAL, Deliver, Output
 from pipeline.storage import store
 from pipeline.storage.ledger import Ledger
-from pipeline.types import FrameIndex, NetInfo, Plan, Sha256
+from pipeline.types import FrameIndex, NetInfo, Plan, Sha256, TileRecord
 
 _ROWS_AT_ONCE = 8
 _SUMMARY_BYTES = 16 << 20
@@ -125,11 +127,12 @@ def _publish(
     tell: Step,
 ) -> None:
     outputs = Deliver.model_validate(plan.spec["deliver"]).written
-    files = layout.deliverables(plan.reel.base_name, outputs)
     ledger = Ledger(layout.work_dir(out, plan.reel.name))
     records = recorded.read(plan, ledger)
+    parts = parts_of(plan, records)
     joined = reports.join(plan, records, ledger, folder, at_once=at_once, notify=tell)
-    first = ready(plan, index, ledger, records, outputs[0], folder, tell, local=local)
+    makers = {o.name: _Maker(plan, index, ledger, records, o, parts[o.name], folder, tell, local) for o in outputs}
+    first = makers[outputs[0].name].ready(0)
     # Images hold nothing but pictures: then all else stands in a film of its own.
     rest = others(plan, index, folder, local=local) if outputs[0].codec in IMAGES else None
     held = _with_pictures(plan, first, rest)
@@ -143,15 +146,18 @@ def _publish(
             index,
             records,
             outputs,
+            parts,
             when=datetime.datetime.now(datetime.UTC),
             nets=nets,
             not_carried=[*held.left_out, *map(_where, laid)],
             beside=laid,
             streams=more,
             code_sha256=code_sha256,
+            others=rest.name if rest is not None else None,
         )
     )
-    for name in (*layout.REPORTS, *more, *(file for one in laid for file in one.files)):
+    _check_parts(publication, parts, outputs)
+    for name in (*layout.REPORTS, *(file for one in laid for file in one.files)):
         publication.put(name, folder / name)
     stills = kept.publish(plan, records, joined.severities, ledger, folder)
     pictures = [f"{layout.STILLS}/{f}" for still in stills for f in still.files.values()]
@@ -159,13 +165,27 @@ def _publish(
         publication.put_all({name: folder / name for name in pictures}, pool)
     made: list[reports.Made] = []
     for n, output in enumerate(outputs):
-        one = ready(plan, index, ledger, records, output, folder, tell, local=local) if n > 0 else first
-        own = []
-        if n > 0 and output != RESIDUAL:
-            own = reports.write_own_hashes(plan, index, records, output, one.path, one.held, folder)
-        made.append(reports.Made(output.name, files[output.name], one.put(publication, tell), one.held))
-        for name in own:
-            publication.put(name, folder / name)
+        maker = makers[output.name]
+        md5s = joined.output_md5 if n == 0 else reports.own_md5s(plan, records, output)
+        for number, part in enumerate(parts[output.name]):
+            one = maker.ready(number) if (n, number) != (0, 0) else first
+            own = []
+            if output != RESIDUAL and (n > 0 or maker.parted is not None):
+                names = _names_of_hashes(plan, output, part, split=maker.parted is not None)
+                own = reports.write_own_hashes(plan, index, output, part, md5s, one.path, one.held, names, folder)
+            told = _said_once(one.held, [m.held for m in made if m.name == output.name])
+            made.append(reports.Made(output.name, part.file, one.put(publication, tell), told))
+            for name in own:
+                publication.put(name, folder / name)
+        if n == 0:
+            if maker.parted is not None and more:
+                streams = maker.parted.streams(plan.reel, index, plan.first, plan.last, local=local)
+                held = replace(held, streams=streams)
+                more = reports.write_streams(held, laid, folder / layout.SOURCE_STREAMS, folder / layout.OUTPUT_STREAMS)
+            for name in more:
+                publication.put(name, folder / name)
+        elif maker.parted is not None and maker.parted.any:
+            maker.parted.streams(plan.reel, index, plan.first, plan.last, local=local)
     if rest is not None:
         made.append(reports.Made("others", rest.name, rest.put(publication, tell), rest.held))
     said = reports.write_summary(plan, records, joined, made, laid, stills, folder / layout.SUMMARY)
@@ -182,6 +202,59 @@ def _publish(
     )
     publication.put(layout.PAGE, folder / layout.PAGE)
     publication.end()
+
+
+class _Maker:
+    """One deliverable's files, each made ready when it is its turn."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        index: FrameIndex,
+        ledger: Ledger,
+        records: Sequence[TileRecord],
+        output: Output,
+        parts: Sequence[Part],
+        folder: Path,
+        tell: Step,
+        local: Path | None,
+    ):
+        self._made_of = (plan, index, ledger, records, output)
+        self._parts, self._folder, self._tell, self._local = parts, folder, tell, local
+        self.parted = Parted() if len(parts) > 1 else None
+        """None where it is one file."""
+
+    def ready(self, number: int) -> Ready:
+        """In order, from 0."""
+        part = self._parts[number]
+        return ready(*self._made_of, part, self._folder, self._tell, local=self._local, parted=self.parted)
+
+
+def _names_of_hashes(plan: Plan, output: Output, part: Part, *, split: bool) -> tuple[str, str]:
+    kinds = ("framemd5", "streamhash")
+    if split:
+        framemd5, streamhash = (layout.hashes_of_part(part.file, kind) for kind in kinds)
+    else:
+        framemd5, streamhash = (layout.hashes_of(plan.reel.base_name, output.name, kind) for kind in kinds)
+    return framemd5, streamhash
+
+
+def _said_once(held: Assembled, parts: Sequence[Assembled]) -> Assembled:
+    """A part, without what is said of the parts before it already."""
+    before = {sentence for one in parts for sentence in one.left_out}
+    return replace(held, left_out=tuple(s for s in held.left_out if s not in before))
+
+
+def _check_parts(publication: Publication, parts: Mapping[str, Sequence[Part]], outputs: Sequence[Output]) -> None:
+    """That the provenance which stands, of a run that was killed perhaps, names the parts that this one makes."""
+    said = provenance.read(publication.provenance, where=layout.PROVENANCE).get("deliverables")
+    standing = [one.get("parts") for one in said if isinstance(one, dict)] if isinstance(said, list) else None
+    if standing != [as_said(parts[o.name]).get("parts") for o in outputs]:
+        raise VerifyError(
+            "it names other parts than this run would make: tiles were encoded anew to other sizes",
+            where=layout.PROVENANCE,
+            todo="Delete the reel's folder and run the job again",
+        )
 
 
 def _with_pictures(plan: Plan, first: Ready, rest: Ready | None) -> Assembled:

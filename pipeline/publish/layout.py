@@ -44,10 +44,11 @@ OTHERS = ".mka"
 """Suffix of the file with what a film holds beside its pictures, where these are delivered as images."""
 _FILE = "|".join(map(re.escape, SUFFIX.values()))
 _FOLDER = "|".join(map(re.escape, IMAGES.values()))
-_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?(({_FILE})|({_FOLDER})/[^/]+({_FOLDER}))")
+_PART = r"(\.part\d{3,9})?"
+_DELIVERABLE = re.compile(rf"(\.[a-z][a-z0-9_-]{{0,31}})?({_PART}({_FILE})|({_FOLDER})/[^/]+({_FOLDER}))")
 """What follows a reel's base name in the name of a deliverable, or of an image of one."""
-_ABOUT_ONE = re.compile(r"\.[a-z][a-z0-9_-]{0,31}\.(framemd5|streamhash)")
-"""The same in the name of a further deliverable's hashes."""
+_ABOUT_ONE = re.compile(rf"\.[a-z][a-z0-9_-]{{0,31}}{_PART}\.(framemd5|streamhash)")
+"""The same in the name of the hashes of a further deliverable, or of a part."""
 _BESIDE = re.compile(r"\.\d{2,3}-(audio|subtitle|video|data|attachment)\.[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """The same in the name of what lies beside, because the first deliverable cannot carry it."""
 _MARKS = (PROVENANCE, MANIFEST, SOURCE_MD5, OUTPUT_MD5, SUMMARY)
@@ -125,6 +126,19 @@ def deliverables(base: str, outputs: Sequence[Output]) -> dict[str, str]:
         end = f"{IMAGES[o.codec]}/" if o.codec in IMAGES else SUFFIX[o.codec]
         names[o.name] = f"{base}{end}" if n == 0 else f"{base}.{o.name}{end}"
     return names
+
+
+def part(file: str, number: int | None) -> str:
+    """Name of a part of a split deliverable, counted from 1: ``<base>.part001.mkv``. None: there is one file alone."""
+    if number is None:
+        return file
+    stem, dot, end = file.rpartition(".")
+    return f"{stem}.part{number:03d}.{end}" if dot and "/" not in end else f"{file}.part{number:03d}"
+
+
+def hashes_of_part(file: str, kind: str) -> str:
+    """Name of a part's own ``framemd5`` or ``streamhash``."""
+    return f"{file.rpartition('.')[0]}.{kind}"
 
 
 def others(base: str) -> str:

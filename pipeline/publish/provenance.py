@@ -17,8 +17,9 @@ from typing import Any
 
 from pipeline.errors import StorageError
 from pipeline.plan.document import plain
-from pipeline.publish import events, layout
+from pipeline.publish import events
 from pipeline.publish.documents import as_json, read_object
+from pipeline.publish.parts import Part, as_said
 from pipeline.reel import residual
 from pipeline.reel.beside import Beside
 from pipeline.reel.deliver import deliver_format
@@ -35,6 +36,7 @@ def make(
     index: FrameIndex,
     records: Sequence[TileRecord],
     outputs: Sequence[Output],
+    parts: Mapping[str, Sequence[Part]],
     *,
     when: datetime.datetime,
     nets: Mapping[str, NetInfo],
@@ -42,13 +44,15 @@ def make(
     code_sha256: Sha256 | None,
     beside: Sequence[Beside] = (),
     streams: Sequence[str] = (),
+    others: str | None = None,
 ) -> bytes:
     """The document, as UTF-8 JSON.
 
-    records: of every tile of the plan, in order. when: now, at which the first deliverable is assembled and checked.
-    nets: pass name → weights, for their licences. not_carried: a sentence for each thing of the source that the
-    first deliverable does not hold. code_sha256: over reelmend's own source files. beside: what of it lies there as
-    files. streams: names of the files with the hashes of its other streams.
+    records: of every tile of the plan, in order. parts: deliverable → its files. when: now, at which the first of them
+    is assembled and checked. nets: pass name → weights, for their licences. not_carried: a sentence for each thing of
+    the source that the first deliverable does not hold. code_sha256: over reelmend's own source files. beside: what of
+    it lies there as files. streams: names of the files with the hashes of its other streams. others: name of the file
+    with all that images, as the first deliverable, cannot hold.
     """
     document = {
         "format": FORMAT,
@@ -70,8 +74,8 @@ def make(
         "not_carried": list(not_carried),
         "beside": beside,
         "deliverables": [
-            {"name": o.name, "file": file, "codec": o.codec, "pixel_format": _pixel_format(plan, o)}
-            for o, file in zip(outputs, layout.deliverables(plan.reel.base_name, outputs).values(), strict=True)
+            {"name": o.name, **as_said(parts[o.name]), "codec": o.codec, "pixel_format": _pixel_format(plan, o)}
+            for o in outputs
         ],
         "chain": plan.chain,
         "overrides": plan.overrides,
@@ -80,8 +84,8 @@ def make(
         "machines": _machines(records),
         "spec": plan.spec,
         "agents": events.agents(records, software(code_sha256)["reelmend"]),
-        "objects": events.objects(plan, outputs, beside),
-        "events": events.events(plan, records, outputs, when, beside, streams),
+        "objects": events.objects(plan, outputs, parts, beside, others),
+        "events": events.events(plan, records, outputs, parts, when, beside, streams, others),
     }
     return as_json(document).encode()
 

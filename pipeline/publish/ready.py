@@ -15,11 +15,13 @@ from pathlib import Path
 
 from pipeline.errors import ScratchFullError, VerifyError
 from pipeline.publish import layout
+from pipeline.publish.parts import Part
 from pipeline.publish.publication import Publication
 from pipeline.publish.reports import Step
 from pipeline.reel import image_writing, residual
 from pipeline.reel.assemble import Assembled, assemble, assemble_others
 from pipeline.reel.deliver import IMAGES
+from pipeline.reel.parted import Parted
 from pipeline.reel.source import open_source
 from pipeline.spec import RESIDUAL, Deliver, Output
 from pipeline.storage.ledger import Ledger
@@ -87,15 +89,18 @@ def ready(
     ledger: Ledger,
     records: Sequence[TileRecord],
     output: Output,
+    part: Part,
     folder: Path,
     tell: Step,
     *,
     local: Path | None = None,
+    parted: Parted | None = None,
 ) -> Ready:
-    """One deliverable, ready to be put. ``folder``: local scratch. ``local``: a copy of the source on this machine.
-    Raises as ``assemble`` does."""
-    name = layout.deliverables(plan.reel.base_name, Deliver.model_validate(plan.spec["deliver"]).written)[output.name]
-    segments = [next(s for s in r.segments if s.deliverable == output.name) for r in records]
+    """One deliverable, or the next part of one, ready to be put. ``folder``: local scratch. ``local``: a copy of the
+    source on this machine. ``parted``: of a split deliverable, what its parts hold together. Raises as ``assemble``
+    does."""
+    name = part.file
+    segments = [next(s for s in r.segments if s.deliverable == output.name) for r in records[slice(*part.tiles)]]
     _want_room(folder, segments, whole=output.codec not in IMAGES)
     if output.codec in IMAGES:
         return _images(plan, ledger, output, name, segments, folder, tell)
@@ -103,7 +108,8 @@ def ready(
     source = segments_of(ledger, segments, folder, name, tell)
     reel = residual.reel_of(plan.reel) if output == RESIDUAL else plan.reel
     try:
-        return Ready(name, assemble(reel, index, plan.first, plan.last, output, source, path, local=local), path)
+        held = assemble(reel, index, part.first, part.last, output, source, path, local=local, parted=parted)
+        return Ready(name, held, path)
     finally:
         source.close()
 

@@ -16,6 +16,7 @@ from pipeline.plan.document import plain
 from pipeline.publish import layout
 from pipeline.publish.documents import as_json
 from pipeline.publish.kept import watched
+from pipeline.publish.parts import Part
 from pipeline.publish.recorded import check_rows
 from pipeline.reel import framemd5, streamhash
 from pipeline.reel.assemble import Assembled
@@ -215,8 +216,8 @@ def write_hashes(
 ) -> None:
     """``source.framemd5`` and ``output.framemd5``: the lines that FFmpeg's own framemd5 gives for these files.
 
-    ``deliverable``: the first one, assembled; of images its first image. Of an excerpt, the source's lines are those of
-    its frames.
+    ``deliverable``: the first one, assembled; of images its first image, of a split one its first part. Of an
+    excerpt, the source's lines are those of its frames.
     """
     source_pts = index.pts[plan.first : plan.last].tolist()
     times = (index.time_base, source_pts)
@@ -225,7 +226,7 @@ def write_hashes(
     else:
         source = _hashes(plan.reel.uri, index, times, joined.source_md5, stream=plan.reel.stream)
     check_unchanged(plan.reel)
-    made = _hashes_of_output(plan, index, output, deliverable, joined.output_md5)
+    made = _hashes_of_output(plan, index, output, (plan.first, plan.last), deliverable, joined.output_md5)
     for name, film in ((layout.SOURCE_MD5, source), (layout.OUTPUT_MD5, made)):
         (folder / name).write_text(framemd5.framemd5_text(film), encoding="ascii")
 
@@ -240,9 +241,10 @@ def _hashes_of_images(plan: Plan, md5s: Sequence[Md5]) -> framemd5.FrameHashes:
 
 
 def _hashes_of_output(
-    plan: Plan, index: FrameIndex, output: Output, deliverable: Path, md5s: Sequence[Md5]
+    plan: Plan, index: FrameIndex, output: Output, span: tuple[int, int], deliverable: Path, md5s: Sequence[Md5]
 ) -> framemd5.FrameHashes:
-    base, pts = output_pts(index, plan.reel, plan.first, plan.last, output)
+    first, last = span
+    base, pts = output_pts(index, plan.reel, first, last, output)
     if output.codec in IMAGES:
         # The first of them: as FFmpeg's ``image2`` reads the folder, numbered from 0.
         about = shape_of(deliverable)
@@ -250,30 +252,38 @@ def _hashes_of_output(
     return _hashes(str(deliverable), index, (base, pts.tolist()), md5s, stream=None)
 
 
+def own_md5s(plan: Plan, records: Sequence[TileRecord], output: Output) -> list[Md5]:
+    """Of every frame of a further deliverable; none where an earlier version wrote the records, which lack them."""
+    md5s = [md5 for r in records for s in r.segments if s.deliverable == output.name for md5 in s.md5s]
+    return md5s if len(md5s) == plan.last - plan.first else []
+
+
 def write_own_hashes(
     plan: Plan,
     index: FrameIndex,
-    records: Sequence[TileRecord],
     output: Output,
+    part: Part,
+    md5s: Sequence[Md5],
     deliverable: Path,
     held: Assembled,
+    names: tuple[str, str],
     folder: Path,
 ) -> list[str]:
-    """The ``framemd5`` and ``streamhash`` of a further deliverable; gives the names of what was written.
+    """The ``framemd5`` and ``streamhash`` of a further deliverable or of a part; gives the names of what was written.
 
-    ``deliverable``: assembled; of images the first one.
+    ``md5s``: of all the deliverable's frames, or none. ``deliverable``: this file, assembled; of images the first one.
+    ``names``: of the two.
     """
-    base, names = plan.reel.base_name, []
-    segments = [s for r in records for s in r.segments if s.deliverable == output.name]
-    md5s = [md5 for s in segments for md5 in s.md5s]
-    if len(md5s) == plan.last - plan.first:  # not so where an earlier version wrote records
-        made = _hashes_of_output(plan, index, output, deliverable, md5s)
-        names.append(layout.hashes_of(base, output.name, "framemd5"))
-        (folder / names[-1]).write_text(framemd5.framemd5_text(made), encoding="ascii")
-    if held.streams:
-        names.append(layout.hashes_of(base, output.name, "streamhash"))
-        (folder / names[-1]).write_text(_streams_in(held), encoding="ascii")
-    return names
+    made, streams = [], _streams_in(held)
+    if md5s:
+        own = md5s[part.first - plan.first : part.last - plan.first]
+        film = _hashes_of_output(plan, index, output, (part.first, part.last), deliverable, own)
+        (folder / names[0]).write_text(framemd5.framemd5_text(film), encoding="ascii")
+        made.append(names[0])
+    if streams:
+        (folder / names[1]).write_text(streams, encoding="ascii")
+        made.append(names[1])
+    return made
 
 
 def write_streams(held: Assembled, laid: Sequence[Beside], source: Path, output: Path) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import CallError, MissingError, StorageError, VerifyError
-from pipeline.publish import layout, provenance
+from pipeline.publish import layout, parts, provenance
+from pipeline.publish.parts import Part
 from pipeline.reel import framemd5
 from pipeline.reel.assemble import assemble
 from pipeline.reel.encode import encode_segment
@@ -50,7 +51,9 @@ class Rebuilt:
     faults: tuple[Fault, ...]
     """None where every frame came back as it was."""
     written: str | None
-    """URI of the film that was written."""
+    """URI of the film that was written; of a split one, of its first part."""
+    files: tuple[str, ...] = ()
+    """URIs of all that was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +65,41 @@ class Published:
     last: int
     format: PixelFormat
     """Of the source."""
-    output: str
-    residual: str
-    """Names below the folder."""
+    outputs: tuple[Part, ...]
+    residuals: tuple[Part, ...]
+    """The files of the first deliverable and of the residual, the same frames in each pair."""
     source_md5: tuple[Md5, ...]
     output_md5: tuple[Md5, ...]
 
     def uri(self, name: str) -> str:
         return layout.published(self.folder, "", name)
 
-    def fault(self, place: int, one: Undone) -> Fault | None:
-        """What is wrong with the frame at this place (from 0), if anything is."""
-        frame, wanted = self.first + place, self.source_md5[place]
+    @property
+    def pairs(self) -> tuple[tuple[Part, Part], ...]:
+        """Each file of the deliverable with its residual."""
+        return tuple(zip(self.outputs, self.residuals, strict=True))
+
+    def fault(self, pair: tuple[Part, Part], place: int, one: Undone) -> Fault | None:
+        """What is wrong with the frame at this place (from 0) of two files, if anything is."""
+        output, residual = (part.file for part in pair)
+        frame = pair[0].first + place
+        place = frame - self.first
+        wanted = self.source_md5[place]
         if one.output_md5 != self.output_md5[place]:
             found = f"decodes to {one.output_md5}" if one.output_md5 else "has no such frame"
             said = f"{layout.OUTPUT_MD5} says {self.output_md5[place]}"
-            return Fault(frame, self.uri(self.output), f"{found}, {said}")
+            return Fault(frame, self.uri(output), f"{found}, {said}")
         if one.source_md5 is None:
-            return Fault(frame, self.uri(self.residual), "has no such frame")
+            return Fault(frame, self.uri(residual), "has no such frame")
         if one.source_md5 != wanted:
             said = f"gives {one.source_md5} back, {layout.SOURCE_MD5} says {wanted}"
-            return Fault(frame, self.uri(self.residual), f"with {self.output} it {said}")
+            return Fault(frame, self.uri(residual), f"with {output} it {said}")
         return None
 
 
-def residual_of(said: dict[str, Any]) -> str | None:
-    """Name of the residual that a provenance tells of."""
-    return next((str(d["file"]) for d in said["deliverables"] if d.get("name") == RESIDUAL.name), None)
+def residual_of(said: dict[str, Any]) -> dict[str, Any] | None:
+    """What a provenance says of the residual, where there is one."""
+    return next((d for d in said["deliverables"] if d.get("name") == RESIDUAL.name), None)
 
 
 def read(folder: str) -> Published:
@@ -101,7 +112,11 @@ def read(folder: str) -> Published:
     try:
         first, last = (int(n) for n in said["frames"])
         residual = residual_of(said)
-        output, fmt = str(said["deliverables"][0]["file"]), pixel_format(str(said["source"]["format"]["name"]))
+        outputs = parts.read(said["deliverables"][0], first, last)
+        residuals = parts.read(residual, first, last) if residual is not None else ()
+        fmt = pixel_format(str(said["source"]["format"]["name"]))
+        if residual is not None and [(p.first, p.last) for p in outputs] != [(p.first, p.last) for p in residuals]:
+            raise ValueError("its residual has other parts than the deliverable")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StorageError(f"it does not say what it should ({error!r})", where=uri, todo=_COPY) from None
     if residual is None:
@@ -119,58 +134,76 @@ def read(folder: str) -> Published:
             raise VerifyError(
                 f"it has {len(md5s[-1])} frames, the provenance says {last - first}", where=where, todo=_COPY
             )
-    return Published(folder, first, last, fmt, output, residual, md5s[0], md5s[1])
+    return Published(folder, first, last, fmt, outputs, residuals, md5s[0], md5s[1])
 
 
 def undo(folder: str, *, to: str | None = None, threads: int = 1, notify: Step | None = None) -> Rebuilt:
     """Rebuild the source's frames of a published reel, and hold each against ``source.framemd5``.
 
     to: URI of a film to write them to, in FFV1/Matroska in the source's pixel format, with times, sound and all else as
-    the deliverable carries them; it must not be there yet. It is written only where every frame is right: else
-    VerifyError names the first that is not. Without it, every frame that does not come back is told. notify: told
-    ``(frames done, of)``. Raises CallError where there is nothing to undo.
+    the deliverable carries them; it must not be there yet. Of a split deliverable as many parts are written, named
+    as its own are: ``<to>.part001.mkv``. Nothing is written but where every frame is right: else VerifyError names the
+    first that is not. Without it, every frame that does not come back is told. notify: told ``(frames done, of)``.
+    Raises CallError where there is nothing to undo.
     """
     reel = read(folder)
     if to is not None:
         return _write(reel, to, threads, notify)
-    faults = [f for f in (fault for _, fault in _frames(reel, threads, notify)) if f is not None]
+    faults = [f for pair in reel.pairs for _, f in _frames(reel, pair, threads, notify) if f is not None]
     return Rebuilt(reel.last - reel.first, reel.first, tuple(faults), None)
 
 
-def _frames(reel: Published, threads: int, notify: Step | None) -> Iterator[tuple[Undone, Fault | None]]:
-    """Every frame that ought to be there, and what is wrong with it."""
-    total = reel.last - reel.first
+def _frames(
+    reel: Published, pair: tuple[Part, Part], threads: int, notify: Step | None
+) -> Iterator[tuple[Undone, Fault | None]]:
+    """Every frame that ought to be in two files, and what is wrong with it."""
+    made, taken = (reel.uri(part.file) for part in pair)
+    before, total = pair[0].first - reel.first, pair[0].last - pair[0].first
     place = 0
-    for one in decode_both(reel.uri(reel.output), reel.uri(reel.residual), reel.format, threads=threads):
+    for one in decode_both(made, taken, reel.format, threads=threads):
         if place >= total:
-            longer = reel.output if one.output_md5 else reel.residual
-            raise VerifyError(f"it has more than the {total} frames that were published", where=reel.uri(longer))
-        yield one, reel.fault(place, one)
+            longer = made if one.output_md5 else taken
+            raise VerifyError(f"it has more than the {total} frames that were published", where=longer)
+        yield one, reel.fault(pair, place, one)
         place += 1
         if notify:
-            notify(place, total)
+            notify(before + place, reel.last - reel.first)
     for missing in range(place, total):
         nothing = Undone(None, None, None)
-        yield nothing, reel.fault(missing, nothing)
+        yield nothing, reel.fault(pair, missing, nothing)
 
 
 def _write(reel: Published, to: str, threads: int, notify: Step | None) -> Rebuilt:
-    made = probe(reel.uri(reel.output), reel.folder.rstrip("/").rpartition("/")[2], Source(interlaced="per_field"))
+    split = len(reel.pairs) > 1
+    named = [layout.part(to, n if split else None) for n in range(1, len(reel.pairs) + 1)]
+    with tempfile.TemporaryDirectory(prefix="reelmend-undo-", ignore_cleanup_errors=True) as folder:
+        # All of them first: nothing is written where a frame does not come back.
+        films = [_film(reel, pair, n, Path(folder), threads, notify) for n, pair in enumerate(reel.pairs)]
+        for film, name in zip(films, named, strict=True):
+            if not store.put_file_once(film, name):
+                raise CallError("there is a file already", where=name, todo="Give --to another name")
+    return Rebuilt(reel.last - reel.first, reel.first, (), named[0], tuple(named))
+
+
+def _film(
+    reel: Published, pair: tuple[Part, Part], number: int, folder: Path, threads: int, notify: Step | None
+) -> Path:
+    """The source's frames of two files, as a film on scratch."""
+    output = reel.uri(pair[0].file)
+    made = probe(output, reel.folder.rstrip("/").rpartition("/")[2], Source(interlaced="per_field"))
     index = build(made)
     source = replace(made, format=reel.format)
 
     def frames() -> Iterator[Frames]:
-        for place, (one, fault) in enumerate(_frames(reel, threads, notify)):
+        for place, (one, fault) in enumerate(_frames(reel, pair, threads, notify)):
             if fault is not None or one.planes is None:
                 assert fault is not None  # a frame without planes has one
                 raise VerifyError(fault.found, where=fault.file, frame=fault.frame, todo=_COPY)
             pts = np.array([index.pts[place]], np.int64)
             yield Frames(tuple(p[None] for p in one.planes), reel.format, place, pts)
 
-    with tempfile.TemporaryDirectory(prefix="reelmend-undo-", ignore_cleanup_errors=True) as folder:
-        segment, film = Path(folder) / "segment.mkv", Path(folder) / "film.mkv"
-        encode_segment(frames(), source, Output(), segment, threads=threads)
-        assemble(source, index, 0, len(index), Output(), iter([segment]), film)
-        if not store.put_file_once(film, to):
-            raise CallError("there is a file already", where=to, todo="Give --to another name")
-    return Rebuilt(len(index), reel.first, (), to)
+    segment, film = folder / "segment.mkv", folder / f"film-{number}.mkv"
+    encode_segment(frames(), source, Output(), segment, threads=threads)
+    assemble(source, index, 0, len(index), Output(), iter([segment]), film)
+    segment.unlink()
+    return film

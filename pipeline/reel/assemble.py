@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,32 +24,17 @@ from pipeline.errors import SourceError, VerifyError
 from pipeline.reel import carry, hdr, logs, matroska, tags
 from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
 from pipeline.reel.joined import REORDER, Joined
+from pipeline.reel.parted import CarriedStream as CarriedStream
+from pipeline.reel.parted import Parted, opened
 from pipeline.reel.probe import check_unchanged
-from pipeline.reel.source import TRY_OTHER_COPY, open_source
+from pipeline.reel.source import TRY_OTHER_COPY
 from pipeline.reel.timecode import timecode_at
 from pipeline.reel.trace import PictureTrace, StreamTrace, Trace, check
 from pipeline.reel.writing import CONTAINER_OPTIONS, ReadingError, nearest, writing
 from pipeline.spec import Output
-from pipeline.types import FrameIndex, Reel, Sha256
+from pipeline.types import FrameIndex, Reel
 
 _MOST_TIMESCALE = 100_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class CarriedStream:
-    """One of the source's other streams as it stands in the deliverable."""
-
-    index: int
-    """In the source."""
-    kind: str
-    codec: str
-    place: int
-    """In the deliverable."""
-    packets: int
-    sha256: Sha256
-    """Over its packets' bytes in the deliverable, one behind the other."""
-    source_sha256: Sha256
-    """The same of the source; of an excerpt, over the packets that were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +60,15 @@ def assemble(
     path: Path,
     *,
     local: Path | None = None,
+    parted: Parted | None = None,
 ) -> Assembled:
     """Write the deliverable of frames ``[first, last)`` to ``path`` and verify it.
 
     ``segments`` are files of ``encode_segment`` in order; each is read to its end and closed before the next is asked
     for. ``local`` is a copy of the source on this machine. The picture's times are those of ``output_pts``; every other
-    stream keeps its distance to the picture. An excerpt carries what sounds or begins within its time. Two calls give
-    the same bytes. mp4 files have their index in front.
+    stream keeps its distance to the picture. An excerpt carries what sounds or begins within its time. ``parted``: this
+    is the next part of a split deliverable, and what began before it is in the part before alone. Two calls give the
+    same bytes. mp4 files have their index in front.
 
     Raises VerifyError where segments do not fit together or the file does not hold what was written; SourceError where
     the source's other streams cannot be read, or it is no longer the file that was probed; ScratchFullError where the
@@ -91,7 +77,7 @@ def assemble(
     logs.install()
     check_unchanged(reel)
     with writing(path), Joined(segments, reel, output) as joined:
-        made = _assembled(reel, index, (first, last), output, joined, path, local)
+        made = _assembled(reel, index, (first, last), output, joined, path, local, parted)
     assert made is not None  # there are pictures
     return made
 
@@ -118,16 +104,17 @@ def _assembled(
     joined: Joined | None,
     path: Path,
     local: Path | None,
+    parted: Parted | None = None,
 ) -> Assembled | None:
     first, last = span
     template = joined.template if joined is not None else None
-    with _opened(reel, local) as source:
+    with opened(reel, local) as source:
         carried, without = carry.choose(reel, source, template, CONTAINER[output.codec], whole=first == 0)
     if joined is None and not carried:
         return None
     # Opened anew, because choosing has read the start of it.
-    with _opened(reel, local) as source:
-        mux = _Mux(reel, index, first, last, output, source)
+    with opened(reel, local) as source:
+        mux = _Mux(reel, index, first, last, output, source, parted)
         with logs.errors() as told:
             try:
                 with writing(path):
@@ -144,7 +131,8 @@ def _assembled(
     check_unchanged(reel)
     if mux.edits:
         matroska.edit_tracks(path, mux.edits)
-    found = check(path, mux.traces)
+    running = parted.made(mux.place) if parted is not None else None
+    found = check(path, mux.traces, running)
     left_out = [one.sentence for one in without] + tags.lost(path, reel, mux.place, picture=joined is not None)
     if joined is not None:
         left_out += hdr.left_out(reel, output) + tags.fields_lost(path, reel)
@@ -159,35 +147,32 @@ def _assembled(
         for c in carried
         if isinstance(t := mux.traces.get(place := mux.place[c.index]), StreamTrace)
     ]
+    if parted is not None:
+        parted.done(carried, streams)
     frames = last - first if joined is not None else 0
     lacking = tuple(one.index for one in without)
     return Assembled(frames, path.stat().st_size, tuple(streams), tuple(left_out), lacking)
-
-
-@contextmanager
-def _opened(reel: Reel, local: Path | None) -> Iterator[InputContainer | None]:
-    """The source's container; a folder of images has none."""
-    if reel.sequence is not None:
-        yield None
-        return
-    with open_source(reel.uri, local=local, stream=reel.stream) as source:
-        yield source.container
 
 
 class _Mux:
     """One deliverable being written."""
 
     def __init__(
-        self, reel: Reel, index: FrameIndex, first: int, last: int, output: Output, source: InputContainer | None
+        self,
+        reel: Reel,
+        index: FrameIndex,
+        first: int,
+        last: int,
+        output: Output,
+        source: InputContainer | None,
+        parted: Parted | None,
     ):
-        self._reel, self._output, self._source = reel, output, source
+        self._reel, self._output, self._source, self._parted = reel, output, source, parted
         self._first, self._last = first, last
         self._base, self._ticks = output_pts(index, reel, first, last, output)
         self._rate = index.rate if index.constant else None
         self._shift = time_shift(index, first, output)
-        begin = index.time(first) if first > 0 else None
-        end = index.time(last) if last < len(index) else None
-        self._span: carry.Span = (begin, end)
+        self._span = carry.span(index, first, last)
         self._tags = tags.useful(dict(reel.tags))
         self.traces: dict[int, Trace] = {}
         """Stream of the deliverable → what was written of it."""
@@ -214,7 +199,9 @@ class _Mux:
             if picture is not None and picture.time_base != self._base:
                 raise VerifyError(f"the muxer counts in {picture.time_base} s, expected {self._base}", where=str(path))
             self.hashes = {c.index: hashlib.sha256() for c in carried}
-            others = carry.pieces(self._reel.uri, self._source, carried, self._span, self.hashes)
+            follows = self._parted is not None and self._parted.begun
+            told = self._parted.taken(self.hashes) if self._parted is not None else self.hashes
+            others = carry.pieces(self._reel.uri, self._source, carried, self._span, told, follows=follows)
             waiting = next(others, None)
             for packet, time in self._pictures(joined, picture) if joined is not None else ():
                 while waiting is not None and waiting.start - self._shift <= time:

@@ -5,14 +5,13 @@ What its container cannot carry is left out and said in a sentence; ``beside.py`
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -24,10 +23,17 @@ from pipeline.errors import SourceError
 from pipeline.reel import logs, matroska, tags
 from pipeline.reel.trace import MovTextTrace, PcmTrace, StreamTrace
 from pipeline.reel.writing import CONTAINER_OPTIONS, nearest, reading
-from pipeline.types import OtherStream, Reel
+from pipeline.types import FrameIndex, OtherStream, Reel
 
 Span = tuple[Fraction | None, Fraction | None]
 """Seconds ``[from, to)`` of the source; None is open."""
+
+
+def span(index: FrameIndex, first: int, last: int) -> Span:
+    """Of the frames ``[first, last)``; open where the reel's ends are."""
+    begin = index.time(first) if first > 0 else None
+    return begin, index.time(last) if last < len(index) else None
+
 
 _PCM_BITS = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:[lb]e)?|(alaw|mulaw))")
 _UNSAID_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
@@ -211,6 +217,13 @@ def _run_ups(source: InputContainer) -> dict[int, Fraction]:
     return found
 
 
+class Takes(Protocol):
+    """Something that is told bytes, packet by packet, as hashes are."""
+
+    def update(self, data: Any, /) -> None:
+        """The next ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One packet of another stream."""
@@ -230,12 +243,15 @@ def pieces(
     source: InputContainer | None,
     carried: Sequence[Carried],
     span: Span,
-    hashes: Mapping[int, hashlib._Hash] | None = None,
+    hashes: Mapping[int, Takes] | None = None,
+    *,
+    follows: bool = False,
 ) -> Iterator[Piece]:
     """The packets of these streams in the order in which the source holds them, one in memory at a time.
 
-    Of an excerpt, those that sound within it, and the subtitles that begin in it. ``hashes``: source stream → a hash
-    that gets the bytes of its packets as the source has them. Raises SourceError where a packet has no time.
+    Of an excerpt, those that sound within it, and the subtitles that begin in it. ``hashes``: source stream → what
+    is told the bytes of its packets as the source has them. ``follows``: what began before the span is in the part
+    before it, so that of adjoining spans each packet is in one. Raises SourceError where a packet has no time.
     """
     if source is None:
         return
@@ -257,11 +273,13 @@ def pieces(
             packet.pts = packet.dts
         if packet.pts is None:
             raise SourceError(f"a packet of the {one.said.kind} stream {one.index} has no time", where=uri)
-        start = packet.pts * packet.time_base + one.correction
+        told = packet.pts * packet.time_base
+        start = told + one.correction
         lasts = one.step or (packet.duration or 0) * packet.time_base
         if end is not None and start > end + _SLACK:
             return
-        if not _within(one, start, lasts, span):
+        # By its own time: the correction is not the same in every part.
+        if not _within(one, told, lasts, span, follows=follows):
             continue
         if hashes is not None:
             hashes[one.index].update(packet)
@@ -279,13 +297,13 @@ def pieces(
             yield Piece(one, packet, _without_adts(bytes(packet)) if one.adts else packet, start, lasts)
 
 
-def _within(one: Carried, start: Fraction, lasts: Fraction, span: Span) -> bool:
+def _within(one: Carried, start: Fraction, lasts: Fraction, span: Span, *, follows: bool) -> bool:
     begin, end = span
     if end is not None and start >= end:
         return False
     if begin is None or start >= begin:
         return True
-    return one.said.kind != "subtitle" and start + lasts > begin
+    return not follows and one.said.kind != "subtitle" and start + lasts > begin
 
 
 def _seek(source: InputContainer, begin: Fraction) -> None:

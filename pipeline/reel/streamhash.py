@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, MutableMapping
 from dataclasses import dataclass
 
 from av.stream import Discard
@@ -52,9 +52,12 @@ def parse(text: str, *, where: str = "streamhash") -> tuple[StreamHash, ...]:
     return tuple(found)
 
 
-def stream_hashes(uri: str, wanted: Collection[int]) -> tuple[StreamHash, ...]:
+def stream_hashes(
+    uri: str, wanted: Collection[int], running: MutableMapping[int, hashlib._Hash] | None = None
+) -> tuple[StreamHash, ...]:
     """Read a file through once and hash these streams, by index. One that it has not is left out, and so is an
-    attachment. Raises SourceError where it cannot be read."""
+    attachment. ``running``: of a split film, hashes over the parts so far, which go on. Raises SourceError where it
+    cannot be read."""
     with open_container(uri) as (container, *_):
         streams = {s.index: s for s in container.streams if s.index in wanted and s.type != "attachment"}
         for stream in container.streams:
@@ -65,4 +68,6 @@ def stream_hashes(uri: str, wanted: Collection[int]) -> tuple[StreamHash, ...]:
             for packet in container.demux(list(streams.values())):
                 if packet.size:
                     hashes[packet.stream_index].update(packet)
+                    if running is not None:
+                        running.setdefault(packet.stream_index, hashlib.sha256()).update(packet)
         return tuple(of_kind(i, streams[i].type, h.hexdigest()) for i, h in sorted(hashes.items()))

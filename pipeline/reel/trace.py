@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -155,12 +156,13 @@ class Found:
         """Of another stream than the picture: over the bytes of its packets as they lie in the file."""
 
 
-def check(path: Path, traces: Mapping[int, Trace]) -> dict[int, Sha256]:
+def check(path: Path, traces: Mapping[int, Trace], running: Mapping[int, Any] | None = None) -> dict[int, Sha256]:
     """Demux a file that was written and hold every packet against its trace, by stream index.
 
     Streams without a trace may only be what a muxer makes by itself (timecode, chapter names) or attachments. Gives the
     sha256 of each other stream than the picture, over its packets as they lie in the file: what FFmpeg's streamhash
-    says. Raises VerifyError naming the file, and the frame or the stream and packet.
+    says. ``running``: hashes by stream index that are told the same bytes. Raises VerifyError naming the file, and the
+    frame or the stream and packet.
     """
     others = {index for index, trace in traces.items() if isinstance(trace, StreamTrace)}
     found = {index: Found() for index in traces}
@@ -174,6 +176,8 @@ def check(path: Path, traces: Mapping[int, Trace]) -> dict[int, Sha256]:
                 if packet.size and index in traces:
                     if index in others:
                         found[index].hash.update(packet)
+                        if running:
+                            running[index].update(packet)
                     traces[index].compare(found[index], packet, packet.pts, packet.time_base)
         for index, trace in traces.items():
             trace.finish(found[index])

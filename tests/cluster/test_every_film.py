@@ -120,7 +120,7 @@ def test_broken_films_of_every_container_are_never_published(run: Run, tmp_path:
     ended = {o.name: o.status for o in result.outcomes}
     assert ended == {name: "done" if name == "good" else "quarantined" for name in names}
     files = {p.relative_to(tmp_path / "out").parts[0] for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert files == {"good", "quarantine", ".work"}
+    assert files == {"good", "quarantine", ".work", layout.NIGHT}
     assert {p.stem for p in (tmp_path / "out/quarantine").iterdir()} == names - {"good"}
     assert [p for p in scratch.rglob("*") if p.is_file()] == []
     assert not list((tmp_path / "out").rglob(".reelmend-part-*"))

@@ -14,6 +14,7 @@ from jobs.restore import make_job
 from pipeline.cluster import steps
 from pipeline.cluster.work import Job
 from pipeline.errors import CallError, ConfigError, PublishedError, SourceError, SpanError, TooLargeError
+from pipeline.plan.estimate import deliverable_bytes
 from pipeline.publish import layout
 from pipeline.restore import weights
 from pipeline.storage import store
@@ -122,7 +123,7 @@ def test_a_deliverable_that_this_source_cannot_have_is_told_before_the_first_til
 
 @pytest.mark.parametrize(
     ("what", "bytes_", "said"),
-    [("largest_file", 1000, "the storage takes files of"), ("disk_bytes", 10_000, "put together on scratch: ")],
+    [("largest_file", 300, "the storage takes files of"), ("disk_bytes", 3_000, "put together on scratch: ")],
 )
 def test_a_deliverable_that_is_too_large_is_refused_by_the_plan(
     job_of: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str, bytes_: int, said: str
@@ -133,6 +134,17 @@ def test_a_deliverable_that_is_too_large_is_refused_by_the_plan(
     assert show_plan(job_of(), as_json=False, fps=1.0) == 1
     assert said in capsys.readouterr().err
     assert not Path(layout.work_dir(job_of().out, "a")).exists()
+
+
+def test_one_that_may_be_too_large_is_said_by_plan_and_run(
+    job_of: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (size,) = deliverable_bytes(steps.prepare(job_of(), 0).plan).values()
+    monkeypatch.setattr(store, "largest_file", lambda _: size - 1)
+    (said,) = steps.prepare(job_of(), 0).doubts
+    assert "It may be too large: master will have" in said
+    assert show_plan(job_of(), as_json=False, fps=1.0) == 0
+    assert said in capsys.readouterr().err
 
 
 def test_where_files_are_bounded_is_known_of_object_stores_alone(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_run_in_plain_lines(clock: Clock) -> None:
     lines = seen.tell(
         RunStarted(2, 1, "NVIDIA H100"),
         ReelPlanned("a", 96, 4, 24, 1),
-        ReelPlanned("b", 1, 1, 0, 0),
+        ReelPlanned("b", 1, 1, 0, 0, ("It may be too large",)),
         TileDone("a", 1, 24),
         TileRetried("a", 2, "tile: crash: the worker died"),
         TileRetried("b", -1, "prepare: application: no answer"),
@@ -104,6 +104,7 @@ def test_a_run_in_plain_lines(clock: Clock) -> None:
         "2 reels, 1 restorer on NVIDIA H100",
         "a: 96 frames in 4 tiles, 1 already in the ledger",
         "b: 1 frame in 1 tile",
+        "b: It may be too large",
         "a: tile 2 is tried again: tile: crash: the worker died",
         "b: reel is tried again: prepare: application: no answer",
         "a: all tiles done, assembling",

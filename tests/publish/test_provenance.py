@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.publish import provenance
+from pipeline.publish import layout, provenance
 from pipeline.publish.documents import moment
+from pipeline.publish.parts import Part
 from pipeline.spec import Output
 from pipeline.types import ENGINE_VERSION, FrameIndex, NetInfo, PassPlan, Plan, TileRecord
 from tests.plan.made_up import net
@@ -48,11 +49,14 @@ def document(plan: Plan, index: FrameIndex, nets: dict[str, NetInfo] | None = No
         )
         for day, (tile, tile_id) in enumerate(zip(plan.tiles, plan.tile_ids, strict=True), 1)
     ]
+    outputs = [Output(), Output(name="proxy", codec="h264")]
+    files = layout.deliverables(plan.reel.base_name, outputs)
     made = provenance.make(
         plan,
         index,
         records,
-        [Output(), Output(name="proxy", codec="h264")],
+        outputs,
+        {name: [Part(file, plan.first, plan.last)] for name, file in files.items()},
         when=WHEN,
         nets=nets or {},
         not_carried=["the data stream 3 (bin) is left out"],

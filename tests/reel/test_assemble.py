@@ -388,14 +388,14 @@ class TestWhatGoesWrong:
         reel, about, segments, path = film
         whole = module.check
 
-        def damaged(path: Path, traces: Any) -> None:
+        def damaged(path: Path, traces: Any, running: Any) -> None:
             with av.open(str(path)) as written:
                 packet = [p for p in written.demux(**{kind: 0}) if p.size][7]
                 data = bytearray(path.read_bytes())
                 at = data.index(bytes(packet))
             data[at + packet.size // 2] ^= 1
             path.write_bytes(bytes(data))
-            whole(path, traces)
+            whole(path, traces, running)
 
         monkeypatch.setattr(module, "check", damaged)
         with pytest.raises(VerifyError, match=said):
@@ -468,8 +468,8 @@ class TestWhatGoesWrong:
         source = rich_film(tmp_path / "film.mkv", sound={"aac": Fraction(0)})
         whole = carry.pieces
 
-        def jumping(*args: Any) -> Any:
-            for number, piece in enumerate(whole(*args)):
+        def jumping(*args: Any, **more: Any) -> Any:
+            for number, piece in enumerate(whole(*args, **more)):
                 yield replace(piece, start=piece.start - Fraction(1, 10)) if number == 9 else piece
 
         monkeypatch.setattr(carry, "pieces", jumping)
