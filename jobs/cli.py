@@ -313,6 +313,39 @@ def bench_net(
     )
 
 
+@bench_app.command("film")
+def bench_film(
+    data: Annotated[
+        list[str] | None, typer.Option("--data", metavar="URI", help="Photographs: those that training holds out.")
+    ] = None,
+    overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
+    vapoursynth: Annotated[
+        str | None, typer.Option("--vapoursynth", metavar="PYTHON", help="A Python that has VapourSynth and plugins.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="In place of the presets' net.")] = None,
+    overrides: Set = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny clips, for a first look.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the page there, its pictures beside it.")] = None,
+) -> None:
+    """Measure how well the presets mend film whose truth is known, beside what others make of it."""
+    from jobs.bench_quality import run_bench_film
+
+    said = [("--data", d) for d in data or []] + [("--overlays", overlays), ("--vapoursynth", vapoursynth)]
+    words = [f"{option} {value}" for option, value in [*said, ("--weights", weights)] if value]
+    _end(
+        run_bench_film(
+            out,
+            data=data or [],
+            overlays=overlays,
+            vapoursynth=vapoursynth,
+            weights=weights,
+            overrides=overrides or [],
+            quick=quick,
+            command=" ".join(["reelmend bench film", *words, *(["--quick"] if quick else [])]),
+        )
+    )
+
+
 @app.command()
 def train(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training preset's name, or a YAML file.")],

@@ -1,0 +1,132 @@
+"""A clip through a preset as a job would take it: written as a film, surveyed, planned and restored; without Ray."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.common import find_nets
+from pipeline.plan import cuts, make_plan
+from pipeline.plan.curves import plan_curves, wants_survey
+from pipeline.plan.make import parameters_at
+from pipeline.reel.decode import decode
+from pipeline.reel.formats import pixel_format
+from pipeline.reel.index import build
+from pipeline.reel.probe import probe
+from pipeline.reel.sample import write_sample
+from pipeline.restore.chain import Restorer
+from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass, Restored
+from pipeline.spec import Spec
+from pipeline.survey.signals import Look
+from pipeline.train.clips import Clip
+from pipeline.types import Frames, PassPlan
+
+_PIXELS, _WHITE = "gbrp10le", 1023
+"""RGB of 10 bit, as a film scan is."""
+_RATE = Fraction(24)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of a clip."""
+
+    clip: Clip
+    flags: Mapping[int, Sequence[str]]
+    changed: Mapping[str, NDArray[np.bool_]]
+    """Pass kind → (N, H, W) where it changed the picture it was given."""
+    seconds: float
+    """Of surveying and restoring; not of reading or writing."""
+
+
+def run(clip: Clip, spec: Spec) -> Run:
+    """Restore a clip by a spec. Raises CallError where its nets cannot be had."""
+    nets = find_nets(spec)
+    with tempfile.TemporaryDirectory(prefix="reelmend-bench-") as folder:
+        path = Path(folder, "clip.mkv")
+        write_sample(path, as_frames(clip), rate=_RATE, sound=np.zeros(1, np.int16), sound_rate=48_000)
+        reel = probe(str(path), "clip", spec.source)
+        index = build(reel)
+        frames = decode(reel, index, 0, len(index), threads=1)
+    began = time.perf_counter()
+    plan = make_plan(reel, index, spec, nets)
+    curves = None
+    if wants_survey(plan.chain):
+        look = Look(0, len(index), reel.colour, reel.width)
+        look.see(frames)
+        curves = plan_curves(look.result(), plan.chain, reel)
+    watch = _Watch()
+    worker = Restorer(plan.chain, spec.engine, nets, "cpu", factories=watch.factories())
+    parts: list[NDArray[Any]] = []
+    flags: dict[int, Sequence[str]] = {}
+    for tile in plan.tiles:
+        read = frames.span(tile.read_first, tile.read_last)
+        found = worker.run(
+            read,
+            tile,
+            cuts.find(cuts.signature(read)),
+            lambda n: parameters_at(n, plan.chain, plan.overrides, curves),
+            reel.colour,
+            lambda *_: None,
+        )
+        parts.append(as_clip(found)[tile.overlap :])
+        flags |= worker.flags
+    seconds = time.perf_counter() - began
+    return Run(np.concatenate(parts), flags, watch.masks(len(index)), seconds)
+
+
+def as_frames(clip: Clip) -> Frames:
+    """A clip as a film scan's frames."""
+    codes = np.rint(np.clip(clip, 0, 1) * _WHITE).astype(np.uint16)
+    # FFmpeg keeps planar RGB as green, blue, red.
+    planes = tuple(np.ascontiguousarray(codes[:, c]) for c in (1, 2, 0))
+    return Frames(planes, pixel_format(_PIXELS), 0, np.arange(len(clip), dtype=np.int64))
+
+
+def as_clip(frames: Frames) -> Clip:
+    """And back."""
+    g, b, r = frames.planes
+    return np.stack((r, g, b), axis=1).astype(np.float32) / np.float32(_WHITE)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Looks at what the passes that repair spots and lines make of their frames."""
+
+    seen: dict[str, dict[int, NDArray[np.bool_]]] = field(default_factory=dict)
+
+    def factories(self) -> Mapping[str, Factory]:
+        return {**FACTORIES, **{kind: self._watched(kind) for kind in ("dirt", "scratches")}}
+
+    def masks(self, frames: int) -> Mapping[str, NDArray[np.bool_]]:
+        return {kind: np.stack([by[n] for n in range(frames)]) for kind, by in self.seen.items()}
+
+    def _watched(self, kind: str) -> Factory:
+        def build(plan: PassPlan, bench: Bench) -> Pass:
+            return _Watched(FACTORIES[kind](plan, bench), self.seen.setdefault(kind, {}))
+
+        return build
+
+
+class _Watched:
+    """A pass, and where it changed its frames."""
+
+    def __init__(self, inner: Pass, seen: dict[int, NDArray[np.bool_]]):
+        self.radius, self.group, self._inner, self._seen = inner.radius, inner.group, inner, seen
+
+    def reset(self) -> None:
+        self._inner.reset()
+
+    def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+        found = self._inner.restore(jobs)
+        for job, result in zip(jobs, found, strict=True):
+            apart = (result.rgb != job.window[self.radius]).any(0)
+            self._seen[job.number] = np.asarray(apart.cpu().numpy(), np.bool_)
+        return found
