@@ -61,7 +61,7 @@ def undisturbed(cluster: Cluster, film: Path, tmp_path_factory: pytest.TempPathF
     return framemd5(out, "a")
 
 
-@pytest.mark.parametrize("after", [1, 9])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 9])
 def test_kill_9_of_the_driver(
     command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, after: int, undisturbed: list[str]
 ) -> None:
@@ -84,7 +84,7 @@ def test_kill_9_of_the_driver(
     assert verify([out]).ok
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_stops_within_3_s_and_keeps_what_is_done(
     command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, number: int
 ) -> None:
@@ -114,7 +114,7 @@ def workers(cluster: Cluster, word: str) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("word", ["RestorerActor", "decode", "encode"])
+@pytest.mark.parametrize("word", ["RestorerActor", "decode", pytest.param("encode", marks=pytest.mark.slow)])
 def test_kill_9_of_workers_costs_nothing_but_time(
     run: Run, cluster: Cluster, s3_film: str, s3_out: str, word: str, undisturbed: list[str]
 ) -> None:
@@ -153,7 +153,7 @@ def second_node(cluster: Cluster) -> Iterator[Any]:
         cluster.remove_node(node, allow_graceful=False)
 
 
-@pytest.mark.parametrize("after", [1, 8])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_a_lost_node_costs_no_tries(
     run: Run, cluster: Cluster, second_node: Any, s3_film: str, s3_out: str, after: int, undisturbed: list[str]
 ) -> None:

@@ -110,6 +110,7 @@ class TestGolden:
         net = weights.load(info).to(dtype)
         assert relative(run(net, g.input.to(dtype))[0][0], g.outputs[0]) <= limit
 
+    @pytest.mark.slow
     def test_film_in_float64(self) -> None:
         """Film's numbers were made in float32, unlike the other files', so a float64 pass is held to another one that
         shares no code with it.
