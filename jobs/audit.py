@@ -16,7 +16,7 @@ from pipeline import tables
 from pipeline.errors import CallError, ReelmendError
 from pipeline.publish import layout, quarantine
 from pipeline.publish.documents import read_object
-from pipeline.publish.state import look
+from pipeline.publish.reels import published, quarantined
 from pipeline.rules import WORDS
 from pipeline.storage import store
 from pipeline.tables.query import Condition
@@ -50,16 +50,11 @@ def show_audit(outs: Sequence[str], *, worst: int, as_json: bool, where: str | N
     """
     condition = Condition(where) if where is not None else None
     reels: list[_Reel] = []
-    quarantined: list[quarantine.Entry] = []
-    for out in outs:
-        files = look(out)
-        reels += [
-            _Reel(out, name)
-            for name, names in sorted(files.reels.items())
-            if layout.SHOTS in names and layout.MANIFEST in names
-        ]
-        quarantined += quarantine.read_all(files)
+    records: list[quarantine.Entry] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for out in outs:
+            reels += [_Reel(out, r.name) for r in published(out, pool) if layout.SHOTS in r.report]
+            records += quarantine.read_all(quarantined(out))
         list(pool.map(_read, reels))
         if condition is not None:
             asked = condition
@@ -75,13 +70,13 @@ def show_audit(outs: Sequence[str], *, worst: int, as_json: bool, where: str | N
                 "shots": shots[:worst],
                 "flags": dict(Counter(f for s in shots for f in s["flags"])),
                 "failing": failing,
-                "quarantined": [{"reel": q.reel, "reason": q.message} for q in quarantined],
+                "quarantined": [{"reel": q.reel, "reason": q.message} for q in records],
                 "problems": problems,
             }
         )
     else:
         _print(shots[:worst], len(reels), len(shots))
-        for q in quarantined:
+        for q in records:
             print(f"quarantined {q.reel}: {q.message}")
         for name, flags in failing.items():
             print(f"fails {name}: {', '.join(flags)}")
@@ -151,7 +146,11 @@ def _print(shots: Sequence[Mapping[str, Any]], reels: int, total: int) -> None:
             *(_pair(s[f"{name}_source"], s[f"{name}_output"]) for name in ("sharpness", "noise", "flicker")),
         )
     console().print(table)
-    print(f"{total} shots in {reels} reels; the {len(shots)} to review first are listed")
+    print(f"{_count(total, 'shot')} in {_count(reels, 'reel')}; the {len(shots)} to review first are listed")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _pair(before: float | None, after: float | None) -> str:

@@ -60,9 +60,10 @@ _MOST_CHARACTERS = 200
 
 
 def _tags(**said: str) -> dict[str, str]:
-    """Names come from file names: one line each, of a bounded length."""
+    """Names come from file names: one line each, of a bounded length. Ray takes ASCII alone: ``ü`` is ``\\xfc``."""
     tags: Mapping[str, str] = said
-    return {k: "".join(c if c.isprintable() else "?" for c in v)[:_MOST_CHARACTERS] for k, v in tags.items()}
+    lines = {k: "".join(c if c.isprintable() else "?" for c in v) for k, v in tags.items()}
+    return {k: v.encode("ascii", "backslashreplace").decode()[:_MOST_CHARACTERS] for k, v in lines.items()}
 
 
 def _ray_counter(name: str, description: str, tags: tuple[str, ...]) -> Counts:

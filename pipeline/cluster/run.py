@@ -71,7 +71,7 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
             )
             outcomes = loop.run()
         finally:
-            page = _Page(job.out)
+            page = Page(job.out)
             executor.close(_CLEARING_S if stop.signal is None else _STOP_CLEARING_S)
             if why := page.missing(_PAGE_S if stop.signal is None else _STOP_PAGE_S):
                 told(NightUnwritten(why))
@@ -81,7 +81,7 @@ def run_job(job: Job, listener: Listener, *, address: str = "local") -> RunResul
     return RunResult(outcomes, stop.signal)
 
 
-class _Page:
+class Page:
     """The night's page, written beside whatever else a run's end takes."""
 
     def __init__(self, out: str):
@@ -95,6 +95,8 @@ class _Page:
             night.write(out)
         except StorageError as error:
             self._problem = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the page, the reels are restored
+            self._problem = f"{type(error).__name__}: {error}"
 
     def missing(self, patience_s: float) -> str | None:
         """Why it could not be written, after waiting so long at most; None where it was."""

@@ -47,7 +47,12 @@ CHARTS: tuple[Chart, ...] = (
     _both("Saturation", "8-bit code", "satavg", "Mean distance from gray."),
     _both("Outliers (TOUT)", "share", "tout", "Pixels that stand out from their rows."),
     _both("Outside broadcast range (BRNG)", "share", "brng", "Pixels that television does not allow."),
-    _both("Motion-compensated difference", "8-bit code", "warp_error", "What motion does not explain."),
+    _both(
+        "Warp error",
+        "8-bit code",
+        "warp_error",
+        "What movement does not explain of the difference to the frame before.",
+    ),
 )
 FIGURES: tuple[str, ...] = tuple(n for c in CHARTS for n in c.names)
 HISTOGRAM = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import functools
 import hashlib
 import itertools
@@ -20,6 +21,7 @@ import numpy as np
 from pipeline import tables
 from pipeline.report import timeline
 from pipeline.report.charts import CHARTS, FIGURES, Chart, charts_of, histogram
+from pipeline.rules import words
 from pipeline.types import Plan
 
 _MOST_SHOTS = 400
@@ -138,7 +140,9 @@ def _data(plan: Plan, kept: Sequence[KeptFrame], buckets: timeline.Buckets) -> d
         "rate": float(plan.reel.rate),
         "charts": [{"title": c.title, "unit": c.unit, "names": c.names} for c in CHARTS if c.has(buckets)],
         "series": {name: values for name, values in series.items() if any(v is not None for v in values)},
-        "kept": [{"frame": k.frame, "files": k.files, "flags": k.flags, "piece": k.piece} for k in kept],
+        "kept": [
+            {"frame": k.frame, "files": k.files, "flags": [_title(f) for f in k.flags], "piece": k.piece} for k in kept
+        ],
     }
 
 
@@ -192,6 +196,33 @@ def _figure(value: float | None, digits: int = 3) -> str:
     return "" if value is None or value != value else f"{value:.{digits}g}"
 
 
+def _between(ends: Sequence[float], unit: str) -> str:
+    """``0 to 14 dB``; shares as per cent."""
+    scale, said = (100, " %") if unit == "share" else (1, "" if unit == "1" else f" {unit}")
+    return " to ".join(_figure(scale * end) for end in ends) + said
+
+
+def _in_table(value: float | None, unit: str) -> str:
+    """A figure whose unit the head of its column says."""
+    return _figure(100 * value if value is not None and unit == "share" else value)
+
+
+def _moment(when: str) -> str:
+    """ISO 8601 to the minute; what is none stays as it is."""
+    try:
+        return datetime.datetime.fromisoformat(when).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError):
+        return when
+
+
+def _counted(number: int, word: str) -> str:
+    return word if number == 1 else f"{word}s"
+
+
+def _title(flag: str) -> str:
+    return words(flag).title
+
+
 def _size(value: float) -> str:
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -211,6 +242,11 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters["figure"] = _figure
+    found.filters["between"] = _between
+    found.filters["in_table"] = _in_table
+    found.filters["moment"] = _moment
+    found.filters["counted"] = _counted
+    found.filters["title_of"] = _title
     found.filters["size"] = _size
     return found
 

@@ -22,6 +22,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from pipeline.cluster.progress import TileDone
+from pipeline.errors import SourceError
+from pipeline.publish import quarantine
 from pipeline.publish.verify import verify
 from pipeline.storage import store
 from tests.cluster.alone import NET
@@ -89,6 +91,7 @@ def test_a_signal_stops_within_3_s_and_keeps_what_is_done(
     command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, number: int
 ) -> None:
     out = s3_out
+    quarantine.put(out, quarantine.entry("of last night", "s3://x/y.mkv", SourceError("is truncated")))
     process = command("restore", s3_film, "--out", out, *WORDS)
     until(lambda: len(records(out)) >= 2)
     process.send_signal(number)
@@ -99,7 +102,8 @@ def test_a_signal_stops_within_3_s_and_keeps_what_is_done(
     assert process.returncode == 128 + number
     assert "stopped" in process.stderr.read()  # type: ignore[union-attr]
     assert len(records(out)) >= 2
-    assert store.list_names(f"{out}/quarantine") == []
+    assert store.list_names(f"{out}/quarantine") == ["of last night.json"]
+    assert b"of last night" in store.read_bytes(f"{out}/index.html")
 
 
 def workers(cluster: Cluster, word: str) -> list[psutil.Process]:

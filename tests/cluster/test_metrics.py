@@ -24,7 +24,7 @@ EVENTS: list[Event] = [
     TileDone("a", 0, 24, "ab" * 32, "node-1"),
     TileRetried("a", 1, "tile: crash: \n\x1b[31mdied"),
     TileDone("a", 1, 20, "cd" * 32, "node-2"),
-    TileDone("b\n", 0, 5, "ef" * 32, "node-2"),
+    TileDone("b\nö", 0, 5, "ef" * 32, "node-2"),
     Load(0.75, 1 << 20, 3),
     ReelEnded(ReelOutcome("a", "s3://films/a.mkv", "done", frames=44, detail={"large": 1})),
 ]
@@ -55,8 +55,8 @@ def test_events_become_figures() -> None:
     for event in EVENTS:
         metrics(event)
     assert {name: figure.found for name, figure in made.items()} == {
-        "reelmend_frames": {(("reel", "a"),): 44, (("reel", "b?"),): 5},
-        "reelmend_tiles": {(("reel", "a"),): 2, (("reel", "b?"),): 1},
+        "reelmend_frames": {(("reel", "a"),): 44, (("reel", "b?\\xf6"),): 5},
+        "reelmend_tiles": {(("reel", "a"),): 2, (("reel", "b?\\xf6"),): 1},
         "reelmend_tries": {(("reel", "a"),): 1},
         "reelmend_reels": {(("status", "done"),): 1},
         "reelmend_queue_bytes": {(): 1 << 20},
@@ -116,7 +116,7 @@ def test_prometheus_finds_a_runs_figures_on_the_node(run: Callable[..., Any], fi
         assert time.monotonic() < until, f"{where} has only {sorted(found)}"
         time.sleep(1)
         found = scraped(where)
-    by_reel = ("reel", source.stem)
+    by_reel = ("reel", 'a "b" \\xfc')
     assert found["ray_reelmend_frames_total", by_reel] == 72
     assert found["ray_reelmend_tiles_total", by_reel] == 9
     assert found["ray_reelmend_tries_total", by_reel] == 1

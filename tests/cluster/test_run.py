@@ -196,11 +196,15 @@ def test_bad_reels_end_in_quarantine_and_the_others_go_on(run: Run, film: Path, 
         assert record["todo"]
         assert "\n" not in record["message"]
     assert verify([s3_out]).ok is False  # it tells of the quarantined ones
+    page = store.read_bytes(f"{s3_out}/index.html").decode()
+    assert "2 reels restored" in page
+    assert all(f"<b>{name}</b>" in page for name in bad)
     # Mended, the reel is tried again and its record goes.
     store.put_bytes(f"{films}/c-empty.mkv", data)
     result, _ = run(given, s3_out, "chain: []\n" + SHORT_TILES)
     assert {o.name: o.status for o in result.outcomes}["c-empty"] == "done"
     assert sorted(store.list_names(f"{s3_out}/quarantine")) == [f"{n}.json" for n in bad if n != "c-empty"]
+    assert b"3 reels restored" in store.read_bytes(f"{s3_out}/index.html")
 
 
 def test_damage_midway_names_its_frame(run: Run, film: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from jobs.audit import show_audit
 from pipeline import tables
 from pipeline.errors import CallError
-from pipeline.publish import layout
+from pipeline.publish import layout, quarantine
+from pipeline.storage import store
 from tests.test_tables import row
 
 
@@ -80,7 +81,7 @@ def test_names_are_no_markup(out: Path, capsys: pytest.CaptureFixture[str]) -> N
     status, text = audit(out, capsys, as_json=False)
     assert status == 0
     assert "a[red]" in text
-    assert "4 shots in 1 reels" in text
+    assert "4 shots in 1 reel;" in text
 
 
 def test_a_report_that_cannot_be_read_is_a_problem_and_hides_no_other(
@@ -94,3 +95,36 @@ def test_a_report_that_cannot_be_read_is_a_problem_and_hides_no_other(
     assert status == 1
     assert len(said["problems"]) == 2
     assert {s["reel"] for s in said["shots"]} == {"a[red]"}
+
+
+def test_no_deliverable_is_listed_and_no_table_read_that_is_not_asked_for(
+    out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = out / "a[red]" / "a[red].dpx"
+    images.mkdir()
+    for n in range(20):
+        (images / f"{n}.dpx").write_text("x")
+    reel(out, "box/b", x={"changed_fraction": 0.9})
+    quarantine.put(str(out), quarantine.entry("lost", "x", CallError("is truncated")))
+    asked: dict[str, set[str]] = {}
+
+    def watch(name: str) -> None:
+        real = getattr(store, name)
+
+        def call(uri: str, *more: Any, **words: Any) -> Any:
+            asked.setdefault(name, set()).add(uri.removeprefix(str(out)).strip("/"))
+            return real(uri, *more, **words)
+
+        monkeypatch.setattr(store, name, call)
+
+    for name in ("list_files", "list_level", "open_read"):
+        watch(name)
+    status, said = audit(out, capsys)
+    assert (status, said["reels"], len(said["quarantined"])) == (0, 2, 1)
+    assert asked["list_files"] == {"quarantine"}
+    assert asked["list_level"] == {"", "a[red]", "a[red]/report", "box", "box/b", "box/b/report"}
+    assert asked["open_read"] == {f"{name}/{layout.SHOTS}" for name in ("a[red]", "box/b")}
+    # A reel's own folder will do, too.
+    asked.clear()
+    assert audit(out / "a[red]", capsys)[1]["reels"] == 1
+    assert asked["list_level"] == {"a[red]", "a[red]/report"}

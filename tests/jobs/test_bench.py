@@ -126,6 +126,7 @@ def test_a_run_is_told_by_its_lines_and_its_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow  # a Ray of its own, for what no user's film hangs on
 def test_every_part_tells_of_a_real_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bench_memory, bench_orchestration, bench_start):
         monkeypatch.setattr(module, "restore", lambda *_, **__: run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -135,3 +136,20 @@ def test_a_link_that_leads_back_ends(tmp_path: Path) -> None:
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "again").symlink_to(tmp_path / "shelf")
     assert "1 reel restored" in listed(tmp_path)
+
+
+def test_a_page_that_cannot_be_written_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.cluster.run import Page
+
+    never = threading.Event()
+    monkeypatch.setattr(night, "write", lambda out: never.wait(30))
+    page = Page("out")
+    assert page.missing(0.01) == "it is not written after 0.01 s"
+    never.set()
+    assert page.missing(30) is None
+
+    def fail(out: str) -> None:
+        raise StorageError("the disk is full", where=out)
+
+    monkeypatch.setattr(night, "write", fail)
+    assert Page("out").missing(30) == "out: the disk is full"

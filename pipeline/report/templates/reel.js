@@ -96,7 +96,9 @@
       if (!values.length) continue;
       const row = document.createElement("div"), term = document.createElement("dt"), said = document.createElement("dd");
       term.textContent = chart.title;
-      said.textContent = values.join(" → ") + (chart.unit === "1" ? "" : " " + chart.unit);
+      const share = chart.unit === "share";
+      said.textContent = values.map((v) => share ? Number((100 * v).toPrecision(4)) : v).join(" → ") +
+        (share ? " %" : chart.unit === "1" ? "" : " " + chart.unit);
       row.append(term, said);
       list.append(row);
     }
