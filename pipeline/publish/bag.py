@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.errors import ReelmendError, StorageError, VerifyError
 from pipeline.publish import layout, manifest, provenance
@@ -24,6 +25,7 @@ DECLARATION = "bagit.txt"
 _INFO, _TAGS, _PAYLOAD = "bag-info.txt", "tagmanifest-sha256.txt", "data/"
 _DECLARED = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _TAG_BYTES = 16 << 20
+_COPIES_AT_ONCE = 16
 _ANEW = "Delete the bag's folder and run `restore --bag` again: the reel is not restored anew for it"
 
 
@@ -41,8 +43,15 @@ def make(out: str, reel: str) -> str:
             return folder
         store.delete(declared)  # of an earlier publication: from here on it is none
     wanted = [layout.MANIFEST, *_listed(out, reel)]
-    for name in wanted:
-        store.copy(layout.published(out, reel, name), f"{folder}/{_PAYLOAD}{name}")
+    # On an object store each copy is a request that takes its time, and of a large file a long one.
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        copies = [pool.submit(store.copy, layout.published(out, reel, n), f"{folder}/{_PAYLOAD}{n}") for n in wanted]
+        try:
+            for one in copies:
+                one.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     for name, data in tags.items():
         if name != DECLARATION:
             store.put_bytes(f"{folder}/{name}", data)

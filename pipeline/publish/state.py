@@ -40,6 +40,9 @@ def state(out: str, reel: str) -> State:
         ours = next((n for n in sorted(names) if layout.is_ours(reel, n)), None)
         if ours is None:
             return State("absent")
+        # Its provenance is the first of a publication: a run may have begun since the look at it.
+        held = read_if_there(layout.published(out, reel, layout.PROVENANCE), provenance.MAX_BYTES)
+    if held is None:
         return State("half", UNKNOWN, f"{ours} is there without a {layout.PROVENANCE} that says by which plan")
     try:
         plan_id = provenance.plan_id(held, where=layout.PROVENANCE)

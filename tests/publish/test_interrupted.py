@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.errors import MissingError, PublishedError, StorageError, VerifyError
 from pipeline.publish import layout
+from pipeline.publish import state as state_of
 from pipeline.publish.finish import finish
 from pipeline.publish.state import state
 from pipeline.publish.verify import verify
@@ -321,3 +322,19 @@ def test_storage_that_fails_at_the_last_step_leaves_a_half_one(
     assert [f.kind for f in verify([out]).findings] == ["half"]
     finish(plan, index, out, scratch=scratch)
     assert verify([out]).ok
+
+
+def test_a_run_that_begins_between_two_looks_is_no_half_publication_of_nobody(
+    source: str, out: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = night.publish(source, "r", f"{out}-whole", scratch)
+    look = state_of.own_files
+
+    def begun(out: str, reel: str) -> Any:
+        for name in (layout.PROVENANCE, layout.SOURCE_MD5):
+            store.put_bytes(f"{out}/r/{name}", store.read_bytes(f"{out}-whole/r/{name}"))
+        return look(out, reel)
+
+    monkeypatch.setattr(state_of, "own_files", begun)
+    found = state(out, "r")
+    assert (found.kind, found.plan_id, found.problem) == ("half", plan.id, None)

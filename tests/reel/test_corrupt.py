@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from pipeline import spec
 from pipeline.errors import SourceError
+from pipeline.reel.assemble import assemble_others
 from pipeline.reel.decode import batches
 from pipeline.reel.formats import hash_planes
 from pipeline.reel.index import build
@@ -47,6 +50,19 @@ def hashes(film: str | Path) -> Iterator[str]:
     for batch in batches(reel, about, 0, len(about), threads=2):
         for n in range(batch.first, batch.last):
             yield hash_planes(batch.frame(n), batch.format)
+
+
+def sound_bytes(film: str | Path, to: Path) -> int:
+    """As a job carries sound: bytes of it in a file of its own."""
+    reel = probe(str(film), "film", spec.Source())
+    about = build(reel)
+    try:
+        held = assemble_others(reel, about, 0, len(about), to)
+        assert held is not None
+        with av.open(str(to)) as made:
+            return sum(p.size for p in made.demux(audio=0))
+    finally:
+        to.unlink(missing_ok=True)
 
 
 def flipped(data: bytes, seed: int) -> bytes:
@@ -110,6 +126,7 @@ def test_mutations(
     whole: dict[str, tuple[bytes, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str
 ) -> None:
     """An error of ours, or a film that reads to its end; of FFV1 in Matroska, with CRCs, its own pictures or none.
+    Behind a cue table, by which pictures are found without reading the rest, its sound is whole too.
 
     No file and no descriptor is left behind by the hundred that went wrong.
     """
@@ -121,6 +138,8 @@ def test_mutations(
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     draw = random.Random(f"{container} 1895")
     refused = 0
+    path.write_bytes(data)
+    sound = sound_bytes(path, tmp_path / "sound.mka") if container.endswith("cues") else 0
     for _ in range(MUTATIONS):
         path.write_bytes(mutated(data, draw))
         film: str | Path = path
@@ -135,6 +154,9 @@ def test_mutations(
         assert found
         if path.suffix == ".mkv":
             assert set(found) <= set(before)
+        if container.endswith("cues"):
+            with contextlib.suppress(SourceError):
+                assert sound_bytes(film, tmp_path / "sound.mka") == sound
     assert 0 < refused < MUTATIONS
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 2

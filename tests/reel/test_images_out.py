@@ -122,6 +122,15 @@ def test_what_a_film_holds_beside_its_pictures_lies_beside_the_images(tmp_path: 
     assert struct.unpack_from(">I", last, 1920) == (0x01000006,)
     said = json.loads((published / "provenance.json").read_text())
     assert any("a.mka holds what" in text for text in said["not_carried"])
+    objects = [o["objectIdentifier"]["objectIdentifierValue"] for o in said["objects"]]
+    assert objects[1:] == ["a.dpx/", "a.tiff.tif/", "a.mka"]
+    made_of = {
+        link["linkingObjectIdentifierValue"]: e["eventType"]
+        for e in said["events"]
+        for link in e["linkingObjectIdentifier"]
+        if link["linkingObjectRole"] == "outcome"
+    }
+    assert made_of["a.mka"] == "extraction"
     assert verify([str(tmp_path / "out")]).ok
 
 
