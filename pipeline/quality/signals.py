@@ -117,9 +117,10 @@ def _five(counts: Tensor, total: int) -> Tensor:
     return torch.stack((least, tenth, _mean(counts)[0], ninetieth, most))
 
 
-def _parts(picture: Tensor) -> tuple[Tensor, ...]:
-    """A picture in parts that a core's cache holds; whole on a GPU, where each step costs more than its pixels."""
-    flat, size = picture.flatten(), _GPU_PART if picture.is_cuda else _PART
+def _parts(picture: Tensor, bins: int = 0) -> tuple[Tensor, ...]:
+    """A picture in parts that a core's cache holds, but longer than as many bins; whole on a GPU, where each step costs
+    more than its pixels."""
+    flat, size = picture.flatten(), _GPU_PART if picture.is_cuda else max(_PART, 4 * bins)
     return tuple(flat[at : at + size] for at in range(0, len(flat), size))
 
 
@@ -127,7 +128,7 @@ def _histogram(picture: Tensor, bins: int) -> Tensor:
     """How often each whole number below ``bins`` stands in a picture of none below 0: int64. Greater ones count as the
     greatest: a broken source may hold codes that its depth does not allow."""
     found = _zeros(bins, picture)
-    for part in _parts(picture):
+    for part in _parts(picture, bins):
         found += _count(part.to(torch.int64), bins)
     return found
 

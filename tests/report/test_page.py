@@ -81,6 +81,18 @@ def test_it_says_what_ran_and_prints(opened: Any) -> None:
     assert sheet.startswith(b"%PDF")
 
 
+def test_on_paper_it_is_light_and_says_which_frame_it_shows(reel: Path) -> None:
+    with browser(dark=True) as found:
+        found.get((reel / layout.PAGE).as_uri())
+        line = "return getComputedStyle(document.querySelector('path.output:not(.band)')).stroke"
+        on_screen = found.execute_script(line)
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        found.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+        assert found.execute_script(line) == "rgb(10, 107, 124)" != on_screen
+        assert found.find_element("id", "which").is_displayed()
+        assert not found.find_element("id", "slider").is_displayed()
+
+
 def test_hostile_names_are_text(opened: Any) -> None:
     assert opened.find_element("tag name", "h1").text == " ".join(HOSTILE.split())
     assert opened.title.startswith("<img src=x")
