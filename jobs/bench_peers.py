@@ -42,8 +42,8 @@ _VAPOURSYNTH = (
     "spotless2+descratch+degrain2",
     "spotless2+descratch+vbm3d",
 )
-"""SpotLess over three frames or five (``2``), DeScratch, then MVDegrain2 or V-BM3D. After FFmpeg's deflicker: without it they are worse on
-film that flickers."""
+"""SpotLess over three frames or five (``2``), DeScratch, then MVDegrain2 or V-BM3D. After FFmpeg's deflicker: on film
+that flickers they are worse without it."""
 
 
 @dataclass(frozen=True, slots=True)
