@@ -245,7 +245,7 @@ def _limbs(clip: Clip, rng: np.random.Generator) -> Clip:
         across = (rows - h // 4) * np.sin(turn) - (columns - w // 2) * np.cos(turn)
         along = (rows - h // 4) * np.cos(turn) + (columns - w // 2) * np.sin(turn)
         frame[:, (np.abs(across) < w // 48) & (along > 0) & (along < h // 3)] = 0.1
-        x = (20 + k * (w // 8)) % (w - w // 16)
+        x = (20 + k * (w // 10)) % (w - w // 16)
         frame[:, h // 3 : h // 3 + h // 16, x : x + w // 20] = 0.95
     return clip
 

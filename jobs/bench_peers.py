@@ -42,7 +42,8 @@ _VAPOURSYNTH = (
     "spotless2+descratch+degrain2",
     "spotless2+descratch+vbm3d",
 )
-"""SpotLess over three frames or five (``2``), DeScratch, then MVDegrain2 or V-BM3D; each also with deflicker first."""
+"""SpotLess over three frames or five (``2``), DeScratch, then MVDegrain2 or V-BM3D. After FFmpeg's deflicker: on film
+that flickers they are worse without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def peers(vapoursynth: str | None) -> list[Peer]:
     found = [_ffmpeg(name, filters) for name, filters in _FFMPEG if available(n for n, _ in filters)]
     if vapoursynth is not None:
         for chain in _VAPOURSYNTH:
-            found += [_vapoursynth(vapoursynth, chain, even=even) for even in (False, True)]
+            found.append(_vapoursynth(vapoursynth, chain))
     return found
 
 
@@ -111,13 +112,12 @@ def _even(clip: Clip) -> Clip:
     return aligned(filtered(padded, filters), padded)[_WINDOW:-_WINDOW]
 
 
-def _vapoursynth(python: str, chain: str, *, even: bool) -> Peer:
+def _vapoursynth(python: str, chain: str) -> Peer:
     def restore(clip: Clip) -> Clip:
-        given = _even(clip) if even else clip
+        given = _even(clip)
         return aligned(_through(python, chain, given), given)
 
-    told = f"VapourSynth: {'deflicker, ' if even else ''}{chain.replace('+', ', ')}"
-    return Peer(told, restore)
+    return Peer(f"VapourSynth: FFmpeg's deflicker, {chain.replace('+', ', ')}", restore)
 
 
 def _through(python: str, chain: str, clip: Clip) -> Clip:

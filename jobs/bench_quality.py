@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.bench_chain import Run, as_clip, as_frames, run
-from jobs.bench_clips import Case, Pictures, Size, clean, damaged, pictures, traps, woven
+from jobs.bench_clips import WIDTH, Case, Pictures, Size, clean, damaged, pictures, traps, woven
 from jobs.bench_peers import missing, peers
 from jobs.bench_quality_page import write_page
 from jobs.bench_speed import Speed, speeds
@@ -19,8 +19,9 @@ from jobs.common import load_spec, say
 from pipeline import motion
 from pipeline.errors import CallError
 from pipeline.quality.truth import Found, Mask, Score, decibel, detection, mean_of, score
-from pipeline.spec import NetPass, Spec
+from pipeline.spec import NetPass, Pass, Spec
 from pipeline.train.clips import Clip
+from pipeline.treatments import DirtPass
 
 PRESETS = ("archive", "clean")
 EDGE = 2
@@ -113,7 +114,9 @@ def run_bench_film(
     if out is not None and not out.absolute().parent.is_dir():
         raise CallError("there is no such folder", where=str(out.parent), todo="Make it, or give another --out")
     specs = {name: _with(load_spec(name, overrides), weights) for name in PRESETS}
-    found = measured(pictures(data, overlays), _QUICK if quick else Size(), specs, vapoursynth)
+    size = _QUICK if quick else Size()
+    specs = {name: of_the_film(spec, size) for name, spec in specs.items()}
+    found = measured(pictures(data, overlays), size, specs, vapoursynth)
     print(write_page(found, out, command=command), flush=True)
     return 0
 
@@ -124,6 +127,19 @@ def _with(spec: Spec, weights: str | None) -> Spec:
         return spec
     chain = tuple(p.model_copy(update={"weights": weights}) if isinstance(p, NetPass) else p for p in spec.chain)
     return spec.model_copy(update={"chain": chain})
+
+
+def of_the_film(spec: Spec, size: Size) -> Spec:
+    """The spec with the largest blotch as a share of the clip that comes to its share of the film's whole picture: the
+    clips are cut from a wider film, and their dirt is that film's."""
+    part = (WIDTH / size.width) ** 2
+
+    def scaled(p: Pass) -> Pass:
+        if not isinstance(p, DirtPass):
+            return p
+        return p.model_copy(update={"largest": min(0.5, p.largest * part)})
+
+    return spec.model_copy(update={"chain": tuple(scaled(p) for p in spec.chain)})
 
 
 def measured(from_: Pictures, size: Size, specs: Mapping[str, Spec], vapoursynth: str | None) -> Results:

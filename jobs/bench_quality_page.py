@@ -36,7 +36,8 @@ and compared with the truth. A goal that is missed says so.
   mean error of the change from frame to frame, 8-bit codes; flicker: rms of what mean luma jumps more than the truth's,
   8-bit codes. The first and last two frames of a clip are left out, for everybody.
 - **Others** get the same frames in 16 bit; their frames are put where they belong by their looks. Ours read the clip
-  as a film of 10 bit and go the way of a job: survey, plan, tiles, chain.
+  as a film of 10 bit and go the way of a job: survey, plan, tiles, chain. `dirt.largest`, a share of the picture, is
+  taken of the film's whole picture.
 """
 
 

@@ -30,6 +30,7 @@ from pipeline.rules import Flags
 from pipeline.treatments import (
     TREATMENTS,
     DeflickerPass,
+    DegrainPass,
     DirtPass,
     DuplicatesPass,
     FadePass,
@@ -107,6 +108,7 @@ Pass = Annotated[
     | Annotated[StabilisePass, Tag("stabilise")]
     | Annotated[FadePass, Tag("fade")]
     | Annotated[DuplicatesPass, Tag("duplicates")]
+    | Annotated[DegrainPass, Tag("degrain")]
     | Annotated[DirtPass, Tag("dirt")]
     | Annotated[ScratchesPass, Tag("scratches")]
     | Annotated[GrainPass, Tag("grain")],

@@ -134,6 +134,22 @@ class ScratchesPass(Treatment):
     before it is taken for a scratch: what stands still with the scene is the scene's."""
 
 
+class DegrainPass(Treatment):
+    """Grain, and what little else one frame shows alone, averaged over the neighbours as the picture moved."""
+
+    radius: ClassVar[int] = 2
+    bytes_px: ClassVar[int] = 400
+
+    kind: Literal["degrain"] = Field(default="degrain", alias="pass")
+    alike: float = Field(default=0.025, gt=0.0, le=0.5)
+    """Mean difference of two blocks, as a share of full range, from which they are not of one thing, however coarse the
+    grain."""
+    own: float = Field(default=0.06, gt=0.0, le=0.5)
+    """How far a pixel may lie from the median of all, as a share of full range, to count as much as the others."""
+    limit: float = Field(default=0.08, gt=0.0, le=0.5)
+    """Largest change that is made whole, as a share of full range; from twice that on none is: that is no grain."""
+
+
 class GrainPass(Treatment):
     """Film grain, measured in the source and given back after what came before in the chain."""
 
@@ -154,5 +170,6 @@ TREATMENTS: tuple[type[Treatment], ...] = (
     DuplicatesPass,
     DirtPass,
     ScratchesPass,
+    DegrainPass,
     GrainPass,
 )

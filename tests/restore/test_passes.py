@@ -83,7 +83,7 @@ def worn(frames: int = 30) -> Clip:
 
 @pytest.mark.parametrize(
     "said",
-    ["pass: deflicker", "pass: stabilise", "pass: duplicates", "pass: dirt", "pass: scratches"],
+    ["pass: deflicker", "pass: stabilise", "pass: duplicates", "pass: dirt", "pass: scratches", "pass: degrain"],
 )
 def test_tiles_leave_no_trace(said: str) -> None:
     clip = worn()
@@ -224,6 +224,38 @@ def test_what_moves_rains_or_is_written_is_no_dirt(trap: Callable[[Clip], None])
     assert wrong.max() <= 1e-3, wrong
 
 
+def test_grain_is_averaged_over_what_moves_alike_and_a_limb_stays_as_it_is() -> None:
+    clean = pan(9, (1.6, 0.7), size=(240, 320))
+    bar(clean)
+    grain = np.random.default_rng(1).normal(0, 6 / 255, clean.shape).astype(np.float32)
+    out, _ = restored(clean + grain, "pass: degrain")
+    source = frames_of(clean + grain).planes[0].astype(np.float32) / 65535
+    bare = pan(9, (1.6, 0.7), size=(240, 320))
+    limb = np.stack([motion.grow(m > 0.05, 2) for m in np.abs(clean - bare)])
+
+    def error(film: Clip, where: NDArray[np.bool_]) -> float:
+        return float(np.sqrt(np.mean(np.square((film - clean)[2:-2][where[2:-2]]))))
+
+    ground = ~np.stack([motion.grow(m, 24) for m in limb])
+    assert error(out, ground) < 0.62 * error(source, ground)
+    assert error(out, limb) < 1.1 * error(source, limb)
+    # Further from the truth than grain alone would be: nowhere that counts.
+    assert (np.abs(out - clean)[2:-2] > 0.12).mean() < 1e-3
+
+
+def test_a_faint_line_that_one_frame_shows_alone_takes_no_part_and_a_still_film_is_hardly_touched() -> None:
+    clean = pan(7, (2.0, 0.0))
+    clip = clean.copy()
+    clip[3, :, 120] += 0.05
+    out, _ = restored(clip, "pass: degrain")
+    left = np.abs((out - clean)[:, 20:-20, 110:131]).mean(1)
+    assert left[3, 10] < 0.02, "the line itself"
+    assert left[[1, 2, 4, 5]].max() < 0.012, "and no ghost of it in its neighbours"
+    still = np.repeat(clean[:1], 7, axis=0)
+    out, _ = restored(still, "pass: degrain")
+    assert np.abs(out - still).max() < 1e-3
+
+
 def lined(step: float, *, of_the_scene: bool = False, rows: slice = slice(None)) -> tuple[Clip, Clip]:
     clean = pan(12, (step, 0.0))
     clip = clean.copy()
@@ -355,7 +387,9 @@ def test_grain_comes_back_in_its_share_the_same_for_the_same_seed_and_frame(mode
 @pytest.mark.parametrize(("frames", "size"), [(1, (20, 24)), (2, (40, 64)), (5, (7, 9)), (4, (64, 3)), (6, (48, 64))])
 def test_reels_of_a_frame_or_two_and_pictures_of_a_few_px_go_through(frames: int, size: tuple[int, int]) -> None:
     clip = np.random.default_rng(0).random((frames, *size)).astype(np.float32)
-    chain = ", ".join(f"{{pass: {p}}}" for p in ("duplicates", "stabilise", "deflicker", "fade", "dirt", "scratches"))
+    chain = ", ".join(
+        f"{{pass: {p}}}" for p in ("duplicates", "stabilise", "deflicker", "fade", "dirt", "scratches", "degrain")
+    )
     out, _ = restored(clip, chain)
     assert out.shape == clip.shape
     assert np.isfinite(out).all()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.restore.passes.base import Bench, Factory, Job, Pass, Restored
 from pipeline.restore.passes.deflicker import DeflickerPass
+from pipeline.restore.passes.degrain import DegrainPass
 from pipeline.restore.passes.dirt import DirtPass
 from pipeline.restore.passes.duplicates import DuplicatesPass
 from pipeline.restore.passes.fade import FadePass
@@ -23,6 +24,7 @@ FACTORIES: Mapping[str, Factory] = {
     "fade": FadePass.build,
     "dirt": DirtPass.build,
     "scratches": ScratchesPass.build,
+    "degrain": DegrainPass.build,
     "grain": GrainPass.build,
     "duplicates": DuplicatesPass.build,
 }

@@ -46,8 +46,8 @@ _PART = 0.4
 """What is nearby in a neighbour counts where it has this share of the spot's area."""
 _LARGER = 2.5
 """And where it is no more than this many times as large: another blotch altogether."""
-_SPECK = 12
-"""Px below which a spot is too small to be told from others by its looks."""
+_SPECK = 2
+"""Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
 """A neighbour repeats a frame where it differs from it by less than this share of what others of the window do."""
 _TOLD = 2e-4

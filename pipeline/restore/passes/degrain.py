@@ -1,0 +1,111 @@
+"""Grain: each frame's own against what its neighbours show in the same place, as the picture moved.
+
+Averages over motion-compensated neighbours, as MVDegrain has it, but robustly: what a frame or a neighbour shows alone
+(a faint line, a speck) takes no part. A neighbour counts where the block around a pixel is alike: whatever moves
+otherwise than the flow says finds nothing alike, and stays as it is. A larger change than grain makes is not made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline import motion
+from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.kept import Kept
+from pipeline.types import PassPlan
+
+Picture = NDArray[np.float32]
+
+_BLOCK = 9
+"""Px, side of the neighbourhood that is to be alike."""
+_FLOOR = 0.004
+"""Mean difference of blocks, as a share of full range, below which they are alike in any film."""
+_USUAL = 1.6
+"""And below this many times what blocks of the frame usually differ by: its grain."""
+
+
+class DegrainPass:
+    """See ``treatments.DegrainPass``."""
+
+    radius = 2
+    group = 1
+
+    def __init__(self, settings: Mapping[str, Any]):
+        self._alike = float(settings["alike"])
+        self._limit = float(settings["limit"])
+        self._own = float(settings["own"])
+        self.reset()
+
+    @classmethod
+    def build(cls, plan: PassPlan, bench: Bench) -> DegrainPass:  # noqa: ARG003
+        """As every factory."""
+        return cls(plan.settings)
+
+    def reset(self) -> None:
+        self._kept = Kept()
+
+    def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+        return [self._one(job.window) for job in jobs]
+
+    def _one(self, window: Sequence[Tensor]) -> Restored:
+        self._kept.hold(window)
+        here = window[self.radius]
+        others = [p for i, p in enumerate(window) if i != self.radius and p is not here]
+        others = list({id(p): p for p in others}.values())  # at a cut the window is mirrored
+        if len(others) < 2:
+            return Restored(here)
+        shown = self._rows(here)
+        smooth = self._smooth(here)
+        pictures, weights = [shown], [np.ones(shown.shape[:2], np.float32)]
+        for other in others:
+            flow = self._kept.flow(here, other)
+            apart = motion.mean(np.abs(motion.warp(self._smooth(other), flow) - smooth), _BLOCK)
+            level = min(max(_USUAL * float(np.median(apart)), _FLOOR), self._alike)
+            pictures.append(motion.warp(self._rows(other), flow, sharp=True))
+            weights.append(np.clip(2 - apart / np.float32(level), 0, 1))
+        out = shown + self._bounded(_robust(pictures, weights, self._own) - shown)
+        return Restored(torch.from_numpy(out.transpose(2, 0, 1).copy()).to(here.device))
+
+    def _bounded(self, change: Picture) -> Picture:
+        """The change where it is no larger than the limit; none from twice that on."""
+        most = np.abs(change).max(axis=2, keepdims=True)
+        return np.asarray(change * np.clip(2 - most / np.float32(self._limit), 0, 1), np.float32)
+
+    def _rows(self, picture: Tensor) -> Picture:
+        """(H, W, 3)."""
+        return self._kept.of("rows", lambda p: np.ascontiguousarray(p.permute(1, 2, 0).cpu().numpy()), picture)
+
+    def _smooth(self, picture: Tensor) -> Picture:
+        """Luma without its finest grain."""
+        return self._kept.of("smooth", lambda p: motion.mean(self._kept.luma(p), 3), picture)
+
+
+def _median(of: Sequence[Picture]) -> Picture:
+    """Of five pictures, pixel by pixel."""
+    a, b, c, d, e = of
+    low = np.maximum(np.minimum(a, b), np.minimum(c, d))
+    high = np.minimum(np.maximum(a, b), np.maximum(c, d))
+    found: Picture = np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), e))
+    return found
+
+
+def _robust(pictures: Sequence[Picture], weights: Sequence[Picture], own: float) -> Picture:
+    """(H, W, 3): the weighted mean of what lies near the median. ``pictures[0]`` is the frame, which stands in for what
+    has no weight."""
+    here = pictures[0]
+    shown = [np.where((w > 0.5)[..., None], p, here) for p, w in zip(pictures, weights, strict=True)]
+    middle = _median((shown + [here] * 5)[:5])
+    total = np.zeros_like(here)
+    share = np.zeros(here.shape[:2], np.float32)
+    for p, w in zip(pictures, weights, strict=True):
+        far = np.abs(p - middle).max(axis=2)
+        near = w / (1 + np.square(np.square(far / np.float32(own))))
+        total += near[..., None] * p
+        share += near
+    return total / share[..., None]
