@@ -18,6 +18,7 @@ from jobs.display import Display
 from pipeline.cluster.progress import (
     Event,
     Load,
+    NightUnwritten,
     ReelEnded,
     ReelPlanned,
     ReelPublishing,
@@ -126,6 +127,12 @@ def test_an_outage_is_one_line_with_since_when_and_the_next_try(clock: Clock, mo
         "s3://out does not answer since 03:17:55 (2 min 05 s); what needs it waits, next try in 40 s: "
         "s3://out/x: could not write it",
         "s3://out answers again, after 5 min 00 s",
+    ]
+
+
+def test_a_page_that_was_not_written_is_said(clock: Clock) -> None:
+    assert plain(clock).tell(NightUnwritten("out/index.html: no room")) == [
+        "index.html does not tell of this run, the next one writes it: out/index.html: no room"
     ]
 
 
