@@ -129,7 +129,8 @@ class TileRestorer:
         plan, stills = work.plan, work.spec.stills
         found = []
         for n in of_tile(plan, work.spec, decoded.tile, figures, flags):
-            before, after = (self._restorer.rgb(f, n, plan.reel.colour) for f in (decoded.frames, restored))
+            colour, fields = plan.reel.colour, plan.reel.interlaced
+            before, after = (self._restorer.rgb(f, n, colour, fields=fields) for f in (decoded.frames, restored))
             whole = (0, 0, plan.reel.width, plan.reel.height)
             box = x, y, w, h = view.most_changed(before, after, CROP)
             kinds: tuple[tuple[tables.Kind, tables.Kind, Any], ...] = (

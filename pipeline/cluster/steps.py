@@ -61,7 +61,7 @@ def code_digest() -> str:
     """sha256 over reelmend's own source files: equal on two machines where they run the same code."""
     root = Path(pipeline.__file__).parent
     h = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".cpp")):
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".cpp", ".h")):
         h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return h.hexdigest()
 

@@ -18,6 +18,8 @@ _WORK_PX = {str(t.model_fields["kind"].default): t.bytes_px for t in TREATMENTS}
 """Pass kind → bytes that it works with, for a pixel."""
 _SIDES = (512, 384)
 """Sides in px of the spatial tiles of a net whose maps of a whole picture do not fit; smaller ones show."""
+_TAPS = 16 / 9
+"""Bytes of a 3x3 convolution's weights as compiled kernels keep them, over those that they are made from."""
 _HALF = 0.55
 """Bytes of a net's features in ``fast`` over those in ``exact``; pictures take as much in both."""
 
@@ -76,8 +78,14 @@ def worker_bytes(
     work = sum(_WORK_PX.get(p.kind, 0) for p in chain)
     return int(
         _LIBRARIES
-        + 2 * sum(net.parameter_bytes for net in run)
+        + sum(_weight_bytes(net, engine, copies=2 if reel.interlaced else 1) for net in run)
         + max(activations, default=0)
         + (windows * _RGB + _FIGURES + work) * picture
         + tile_bytes(reel, tiles, spec.stills)
     )
+
+
+def _weight_bytes(net: NetInfo, engine: Engine, copies: int) -> int:
+    """Upper bound of what a net's weights take: each copy, and once more what one of them is being loaded from."""
+    taps = net.family == "mprnet" and engine.kernels == "compiled" and engine.precision == "exact"
+    return int(net.parameter_bytes * (copies * (1 + (_TAPS if taps else 0)) + 1))

@@ -172,9 +172,9 @@ class Restorer:
         return Frames(tuple(p.numpy() for p in out), frames.format, span.first, span.pts)
 
     @torch.inference_mode()
-    def rgb(self, frames: Frames, number: int, colour: Colour) -> Tensor:
-        """One frame of a format that was run before, as RGB ``(3, H, W)`` float32 on the device."""
-        converter = next(c for (f, k, _), c in self._converters.items() if (f, k) == (frames.format, colour))
+    def rgb(self, frames: Frames, number: int, colour: Colour, *, fields: bool = False) -> Tensor:
+        """One frame as RGB ``(3, H, W)`` float32 on the device; ``fields`` as in ``run``."""
+        converter = self._converter(frames.format, colour, fields)
         return converter.to_rgb([p[None] for p in converter.upload(frames.frame(number))])[0]
 
     def _check(self, frames: Frames, tile: Tile, cuts: NDArray[np.bool_]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -185,6 +186,24 @@ def test_bytes_grow_with_the_picture_and_not_with_the_reel() -> None:
     assert short.tile_bytes == long.tile_bytes == (24 + 1 + 8 + 24 + 1) * 64 * 48 + stills
     assert short.worker_bytes == long.worker_bytes
     assert bytes_to_read(index(96), short.tiles) > 96 * 1000
+
+
+def test_weights_count_as_often_as_a_worker_holds_them() -> None:
+    def bytes_of(family: Literal["nafnet", "mprnet"], order: str = "progressive", **engine: str) -> int:
+        spec = parse("", overrides=[f"engine.{k}={v}" for k, v in engine.items()])
+        nets = {n: dataclasses.replace(net(), family=family, parameter_bytes=size) for n in spec.pass_names()}
+        return make_plan(dataclasses.replace(reel(), field_order=order), index(9), spec, nets).worker_bytes
+
+    held = {}
+    for size in (0, 9 << 20):
+        held[size] = [
+            bytes_of("nafnet"),
+            bytes_of("mprnet", kernels="compiled", precision="fast"),
+            # Compiled kernels keep 3x3 convolutions in a form of their own, 16/9 as large.
+            bytes_of("mprnet", kernels="compiled", precision="exact"),
+            bytes_of("nafnet", "tt"),  # a net for each field
+        ]
+    assert [b - a for a, b in zip(*held.values(), strict=True)] == [18 << 20, 18 << 20, 34 << 20, 27 << 20]
 
 
 def test_run_up_is_the_last_key_frame() -> None:

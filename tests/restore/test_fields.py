@@ -149,3 +149,13 @@ def test_each_field_has_a_pass_of_its_own() -> None:
         restorer.run(frames, tile, cut_at(4, []), lambda n: {"a": {}}, colour, lambda *_: None, fields=fields)
     assert [b.resets for b in built] == [3, 2]
     assert len(built[1].numbers) == 8
+
+
+def test_a_still_is_of_fields_whatever_film_the_restorer_had_before() -> None:
+    frames = film(1, "yuv420p", 12, 8)
+    colour = colour_of(frames.format, "bt601")
+    used, fresh = (chain.Restorer([], engine(), {}, "cpu") for _ in range(2))
+    as_film = used.rgb(frames, 0, colour)
+    still = used.rgb(frames, 0, colour, fields=True)
+    assert torch.equal(still, fresh.rgb(frames, 0, colour, fields=True))
+    assert not torch.equal(still, as_film)

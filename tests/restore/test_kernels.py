@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from pipeline.errors import ReelmendError
 from pipeline.restore import nets
-from pipeline.restore.engine import NetEngine
+from pipeline.restore.engine import MEMORY_BATCH, NetEngine
 from pipeline.restore.kernels import build
 from pipeline.restore.kernels.fused import Fused
 from tests.restore.golden import filled, golden, one_thread, relative
@@ -146,8 +148,63 @@ class TestKernels:
         assert all(bool(t[0].isnan().any()) and not bool(t[1].isnan().any()) for t in one)
 
 
+FULL = """
+import ctypes, resource, sys
+library = ctypes.CDLL(sys.argv[1])
+deep, tall, i, f = 16384, 1 << 23, ctypes.c_int, ctypes.c_float
+maps = (f * (16 * deep * 16))()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (20 << 20),) * 2)
+told = [library.winograd_float32(maps, maps, maps, f(1), maps, 1, 2, 2, deep, 16, 1)]
+told.append(library.layer_norm_float32(maps, maps, maps, maps, ctypes.c_int64(1), tall, f(0), 1))
+for kind in ("float32", "bfloat16"):
+    told.append(getattr(library, f"mean_{kind}")(maps, maps, 1, 1, 1, 16, tall, 1))
+    told.append(getattr(library, f"mean_{kind}")(maps, maps, 1, tall, 1, 16, 16, 1))
+    told.append(getattr(library, f"depthwise_gate_{kind}")(maps, maps, maps, maps, maps, 1, tall, 1, 16, 1))
+print(told, library.mean_float32(maps, maps, 1, 1, 1, 16, 16, 1))
+"""
+
+
 @needs_compiler
-@pytest.mark.parametrize("name", ["nafnet_tiny", "nafnet_tiny_tlc", "nafnet_sidd_w32", "mprnet_derain"])
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds a process's memory as Linux does")
+def test_a_kernel_without_memory_ends_no_process(fused: Fused) -> None:
+    """In a process of its own, which may take 20 MiB more than it has."""
+    words = [sys.executable, "-c", FULL, fused._library._name]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, f"{[1] * 8} 0\n"), ended.stderr
+
+
+@needs_compiler
+def test_a_kernel_without_memory_takes_a_step_of_the_ladder() -> None:
+    net, x = filled(golden("nafnet_tiny").config), some(1, 3, 90, 160).contiguous()
+    run = NetEngine(net, net_info(), engine(kernels="compiled", batch=2), "cpu")
+    wanted = run(x)
+
+    class Full:
+        """A library whose first call finds no memory."""
+
+        calls = 0
+
+        def __getattr__(self, name: str) -> Any:
+            self.calls += 1
+            return getattr(build.library(), name) if self.calls > 1 else lambda *_: 1
+
+    net.set_fused(Fused(Full()))  # type: ignore[arg-type]
+    near(run(x), wanted.double(), torch.float32)
+    assert run.flags == {MEMORY_BATCH}
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nafnet_tiny",
+        "nafnet_tiny_tlc",
+        "nafnet_sidd_w32",
+        "mprnet_derain",
+        pytest.param("mprnet_derain_tlc", marks=pytest.mark.slow),
+    ],
+)
 def test_nets_compute_the_golden_numbers_with_them(name: str, fused: Fused) -> None:
     g = golden(name)
     net = filled(g.config)

@@ -3,9 +3,7 @@
 //
 // Every sum has an order of its own, written down here: vectors of 16 lanes, folded 8, 4, 2, 1, and rows added from the
 // top. No compiler may change it (-ffp-contract=off, no -ffast-math), and neither does the number of threads, so that
-// the same picture comes from every compiler and every processor.
-
-#include <vector>
+// the same picture comes from every compiler and every processor. Each gives DONE or NO_MEMORY.
 
 #include "vectors.h"
 
@@ -15,14 +13,20 @@ constexpr int STRIP = 64;
 
 // y = (x - mean) / sqrt(variance + eps) * w + b over the last axis; c a multiple of 16.
 template <typename T>
-void layer_norm(const T* x, const float* w, const float* b, T* y, int64_t rows, int c, float eps, int threads) {
+int layer_norm(const T* x, const float* w, const float* b, T* y, int64_t rows, int c, float eps, int threads) {
     const float share = 1.0f / (float)c;
+    int told = DONE;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<float> room(c);
-        float* row = room.data();  // the row in float32
+        const Room room(c);
+        float* row = room.at;  // the row in float32
+        if (!row) {
+#pragma omp atomic write
+            told = NO_MEMORY;
+        }
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < rows; r++) {
+            if (!row) continue;
             const T* from = x + r * c;
             T* to = y + r * c;
             Vector sum{}, squares{};
@@ -41,21 +45,23 @@ void layer_norm(const T* x, const float* w, const float* b, T* y, int64_t rows, 
             for (int i = 0; i < c; i += LANES) store(to + i, load(row + i) * scale * load(w + i) + load(b + i));
         }
     }
+    return told;
 }
 
 // Depthwise 3x3 with zeros around, over 2c channels, and its gate: the product of the two halves. Also the mean of what
 // comes out, by channel. weight is (9, 2c), c a multiple of 16.
 template <typename T>
-void depthwise_gate(const T* x, const float* weight, const float* bias, T* y, float* means, int batch, int height,
-                    int width, int c, int threads) {
+int depthwise_gate(const T* x, const float* weight, const float* bias, T* y, float* means, int batch, int height,
+                   int width, int c, int threads) {
     const int64_t line = (int64_t)width * 2 * c;
-    const std::vector<T> nothing(line, T(0));
-    std::vector<float> sums((size_t)batch * height * c);
+    const Room nothing(line), sums((size_t)batch * height * c);
+    if (!nothing.at || !sums.at) return NO_MEMORY;
+    const T* zeros = reinterpret_cast<const T*>(nothing.at);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t row = 0; row < (int64_t)batch * height; row++) {
         const int number = (int)(row % height);
-        const T* lines[3] = {number ? x + (row - 1) * line : nothing.data(), x + row * line,
-                             number + 1 < height ? x + (row + 1) * line : nothing.data()};
+        const T* lines[3] = {number ? x + (row - 1) * line : zeros, x + row * line,
+                             number + 1 < height ? x + (row + 1) * line : zeros};
         // Strips of columns stay in the nearest cache while all channels go over them.
         for (int first = 0; first < width; first += STRIP) {
             const int last = first + STRIP < width ? first + STRIP : width;
@@ -103,47 +109,61 @@ void depthwise_gate(const T* x, const float* weight, const float* bias, T* y, fl
                         ADD(left, half, 2)
                     }
                 GIVE(last - 1)
-                store(sums.data() + row * c + i, load(sums.data() + row * c + i) + sum);
+                store(sums.at + row * c + i, load(sums.at + row * c + i) + sum);
             }
         }
     }
     for (int n = 0; n < batch; n++)
         for (int k = 0; k < c; k++) {
             double sum = 0;
-            for (int at = 0; at < height; at++) sum += sums[((int64_t)n * height + at) * c + k];
+            for (int at = 0; at < height; at++) sum += sums.at[((int64_t)n * height + at) * c + k];
             means[(int64_t)n * c + k] = (float)(sum / ((double)height * width));
         }
+    return DONE;
 }
 
 // The mean of every channel of a map. Rows are run through in vectors that may begin at any channel: after `period`
 // values they begin at the first one again.
 template <typename T>
-void mean(const T* x, float* means, int batch, int height, int width, int c, int period, int threads) {
+int mean(const T* x, float* means, int batch, int height, int width, int c, int period, int threads) {
     const int64_t line = (int64_t)width * c;
-    std::vector<float> sums((size_t)batch * height * c);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t row = 0; row < (int64_t)batch * height; row++) {
-        std::vector<float> lanes(period, 0.0f);
-        const T* from = x + row * line;
-        for (int64_t i = 0, j = 0; i < line; i += LANES, j = j + LANES == period ? 0 : j + LANES) {
-            Vector v = line - i < LANES ? load_some(from + i, (int)(line - i)) : load(from + i);
-            store(lanes.data() + j, load(lanes.data() + j) + v);
+    const Room sums((size_t)batch * height * c);
+    int told = sums.at ? DONE : NO_MEMORY;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        const Room lanes(period);
+        const bool ready = lanes.at && sums.at;
+        if (!ready) {
+#pragma omp atomic write
+            told = NO_MEMORY;
         }
-        float* to = sums.data() + row * c;
-        for (int j = 0; j < period; j++) to[j % c] += lanes[j];
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < (int64_t)batch * height; row++) {
+            if (!ready) continue;
+            std::memset(lanes.at, 0, period * sizeof(float));
+            const T* from = x + row * line;
+            for (int64_t i = 0, j = 0; i < line; i += LANES, j = j + LANES == period ? 0 : j + LANES) {
+                Vector v = line - i < LANES ? load_some(from + i, (int)(line - i)) : load(from + i);
+                store(lanes.at + j, load(lanes.at + j) + v);
+            }
+            float* to = sums.at + row * c;
+            for (int j = 0; j < period; j++) to[j % c] += lanes.at[j];
+        }
     }
+    if (told != DONE) return told;
     for (int n = 0; n < batch; n++)
         for (int k = 0; k < c; k++) {
             double sum = 0;
-            for (int at = 0; at < height; at++) sum += sums[((int64_t)n * height + at) * c + k];
+            for (int at = 0; at < height; at++) sum += sums.at[((int64_t)n * height + at) * c + k];
             means[(int64_t)n * c + k] = (float)(sum / ((double)height * width));
         }
+    return DONE;
 }
 
 // y = x * scale, or add + x * scale; scale by picture and channel, repeated to `period` values.
 template <typename T>
-void scaled(const T* x, const T* add, const float* scale, T* y, int batch, int height, int width, int period,
-            int64_t line, int threads) {
+int scaled(const T* x, const T* add, const float* scale, T* y, int batch, int height, int width, int period,
+           int64_t line, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t row = 0; row < (int64_t)batch * height; row++) {
         const float* by = scale + row / height * period;
@@ -161,39 +181,41 @@ void scaled(const T* x, const T* add, const float* scale, T* y, int batch, int h
             }
         }
     }
+    return DONE;
 }
 
 // In place: values below 0 times a slope.
 template <typename T>
-void prelu(T* x, float slope, int64_t size, int threads) {
+int prelu(T* x, float slope, int64_t size, int threads) {
     const int64_t vectors = size / LANES;
     auto one = [slope](Vector v) { return v > 0.0f ? v : v * slope; };
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t i = 0; i < vectors; i++) store(x + i * LANES, one(load(x + i * LANES)));
     const int rest = (int)(size - vectors * LANES);
     if (rest) store_some(x + vectors * LANES, one(load_some(x + vectors * LANES, rest)), rest);
+    return DONE;
 }
 
 }  // namespace
 
 #define ENTRIES(T, name)                                                                                               \
-    extern "C" void layer_norm_##name(const T* x, const float* w, const float* b, T* y, int64_t rows, int c,           \
-                                      float eps, int threads) {                                                        \
-        layer_norm(x, w, b, y, rows, c, eps, threads);                                                                 \
+    extern "C" int layer_norm_##name(const T* x, const float* w, const float* b, T* y, int64_t rows, int c, float eps, \
+                                     int threads) {                                                                    \
+        return layer_norm(x, w, b, y, rows, c, eps, threads);                                                          \
     }                                                                                                                  \
-    extern "C" void depthwise_gate_##name(const T* x, const float* weight, const float* bias, T* y, float* means,      \
-                                          int batch, int height, int width, int c, int threads) {                      \
-        depthwise_gate(x, weight, bias, y, means, batch, height, width, c, threads);                                   \
+    extern "C" int depthwise_gate_##name(const T* x, const float* weight, const float* bias, T* y, float* means,       \
+                                         int batch, int height, int width, int c, int threads) {                       \
+        return depthwise_gate(x, weight, bias, y, means, batch, height, width, c, threads);                            \
     }                                                                                                                  \
-    extern "C" void mean_##name(const T* x, float* means, int batch, int height, int width, int c, int period,         \
-                                int threads) {                                                                         \
-        mean(x, means, batch, height, width, c, period, threads);                                                      \
+    extern "C" int mean_##name(const T* x, float* means, int batch, int height, int width, int c, int period,          \
+                               int threads) {                                                                          \
+        return mean(x, means, batch, height, width, c, period, threads);                                               \
     }                                                                                                                  \
-    extern "C" void scaled_##name(const T* x, const T* add, const float* scale, T* y, int batch, int height,           \
-                                  int width, int period, int64_t line, int threads) {                                  \
-        scaled(x, add, scale, y, batch, height, width, period, line, threads);                                         \
+    extern "C" int scaled_##name(const T* x, const T* add, const float* scale, T* y, int batch, int height, int width, \
+                                 int period, int64_t line, int threads) {                                              \
+        return scaled(x, add, scale, y, batch, height, width, period, line, threads);                                  \
     }                                                                                                                  \
-    extern "C" void prelu_##name(T* x, float slope, int64_t size, int threads) { prelu(x, slope, size, threads); }
+    extern "C" int prelu_##name(T* x, float slope, int64_t size, int threads) { return prelu(x, slope, size, threads); }
 
 ENTRIES(float, float32)
 ENTRIES(Bfloat16, bfloat16)

@@ -127,8 +127,10 @@ class Fused:
         return out
 
     def _call(self, name: str, dtype: torch.dtype, *arguments: Any) -> None:
+        """Raises MemoryError where a kernel finds no room for what it needs beside the maps."""
         plain = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
-        getattr(self._library, f"{name}_{_TYPES[dtype]}")(*plain, torch.get_num_threads())
+        if getattr(self._library, f"{name}_{_TYPES[dtype]}")(*plain, torch.get_num_threads()) != 0:
+            raise MemoryError(f"the kernel {name} finds no memory")
 
 
 def _dense(x: Tensor) -> Tensor:

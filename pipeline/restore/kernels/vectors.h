@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #ifdef __AVX512F__
@@ -23,6 +25,19 @@ typedef uint16_t Bfloat16;
 #else
 #define FOLD(v, ...) __builtin_shuffle(v, Bits{__VA_ARGS__})
 #endif
+
+// What an entry point gives.
+constexpr int DONE = 0, NO_MEMORY = 1;
+
+// Values that a step needs for itself, 0 at first; nullptr where there is no memory. No exception says so: one that leaves
+// a thread or an entry point ends the process.
+struct Room {
+    float* const at;
+    explicit Room(size_t values) : at(static_cast<float*>(std::calloc(values, sizeof(float)))) {}
+    ~Room() { std::free(at); }
+    Room(const Room&) = delete;
+    Room& operator=(const Room&) = delete;
+};
 
 inline Vector all(float x) { return x - Vector{}; }
 

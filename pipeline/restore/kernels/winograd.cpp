@@ -8,7 +8,6 @@
 // channels, whatever tiles and threads there are.
 
 #include <algorithm>
-#include <vector>
 
 #include "vectors.h"
 
@@ -138,9 +137,9 @@ void finish(const float* from, int room, int wide, int row, int first, int count
 }  // namespace
 
 // x (batch, height, width, deep), taps (16, deep, wide) transformed, bias (wide) -> y (batch, height, width, channels);
-// wide is channels, rounded up to 16. Values below 0 come out times slope.
-extern "C" void winograd_float32(const float* x, const float* taps, const float* bias, float slope, float* y, int batch,
-                                 int height, int width, int deep, int channels, int threads) {
+// wide is channels, rounded up to 16. Values below 0 come out times slope. Gives DONE or NO_MEMORY.
+extern "C" int winograd_float32(const float* x, const float* taps, const float* bias, float slope, float* y, int batch,
+                                int height, int width, int deep, int channels, int threads) {
     const int wide = up(channels, LANES), depth = up(deep, LANES);
     const int64_t a_tile = PLACES * sizeof(float) * (depth + wide), all_taps = PLACES * sizeof(float) * deep * wide;
     const int tiles = (width + 1) / 2, lines = (height + 1) / 2;
@@ -148,23 +147,31 @@ extern "C" void winograd_float32(const float* x, const float* taps, const float*
     const int parts = (tiles + at_most - 1) / at_most, some = (tiles + parts - 1) / parts, room = up(some, 40) + 8;
     const int64_t picture = (int64_t)height * width;
     const float* end = x + batch * picture * deep;
+    int told = DONE;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<float> values((size_t)PLACES * room * depth), products((size_t)PLACES * room * wide);
+        const Room values((size_t)PLACES * room * depth), products((size_t)PLACES * room * wide);
+        const bool ready = values.at && products.at;
+        if (!ready) {
+#pragma omp atomic write
+            told = NO_MEMORY;
+        }
 #pragma omp for schedule(static)
         for (int64_t line = 0; line < (int64_t)batch * lines; line++) {
+            if (!ready) continue;
             const int row = (int)(line % lines) * 2;
             const int64_t n = line / lines;
             const Map map{x, height, width, deep, end};
             for (int first = 0; first < tiles; first += some) {
                 const int count = std::min(some, tiles - first);
-                transform(map, x + n * picture * deep, row, first, count, values.data(), room, depth);
+                transform(map, x + n * picture * deep, row, first, count, values.at, room, depth);
                 for (int p = 0; p < PLACES; p++)
-                    multiply(values.data() + (int64_t)p * room * depth, depth, taps + (int64_t)p * deep * wide,
-                             products.data() + (int64_t)p * room * wide, wide, count, deep);
-                finish(products.data(), room, wide, row, first, count, bias, slope, y + n * picture * channels, height,
+                    multiply(values.at + (int64_t)p * room * depth, depth, taps + (int64_t)p * deep * wide,
+                             products.at + (int64_t)p * room * wide, wide, count, deep);
+                finish(products.at, room, wide, row, first, count, bias, slope, y + n * picture * channels, height,
                        width, channels);
             }
         }
     }
+    return told;
 }
