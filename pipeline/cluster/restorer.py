@@ -7,6 +7,7 @@ import resource
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,9 @@ INTERLACED = "interlaced"
 """Flag of a frame of two fields, each of which was restored by itself. Its figures are of the woven frame."""
 
 _MOST_BEGUN = 2
-"""Tiles of which the first frames are held on the device at once."""
+"""Tiles of which the first frames are held on the device at once; many more may wait for it."""
+_STARTED = 256
+"""Tiles whose restoring has begun that are remembered."""
 _MAXRSS = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system tells a process's greatest size in."""
 
@@ -48,20 +51,26 @@ class TileRestorer:
         self._chain = chain
         self._nets = [nets[p.name] for p in chain if p.kind == "net"]
         self._begun: dict[str, Begun] = {}
-        """Tile id → the frames of it that are on their way to the device."""
-        self._lock = threading.Lock()
+        """Tile id → the frames of it that are on their way to the device, the next tile first."""
+        self._started: deque[str] = deque(maxlen=_STARTED)
+        """Ids of the tiles that were last restored: what is begun of those comes too late."""
+        self._moved = threading.Condition()
+        """Guards both; told when a tile is restored."""
         self.device = device_name(device)
         """Model of the device, for people and for the records."""
 
     def begin(self, work: ReelWork, decoded: Decoded) -> None:
-        """Send the first frames of a tile that is restored soon to the device; called beside ``restore``."""
-        reel = work.plan.reel
-        begun = self._restorer.begin(decoded.frames, reel.colour, fields=reel.interlaced)
-        with self._lock:
-            self._begun[decoded.tile_id] = begun
-            # Of a tile that never came: it was given to another restorer.
-            for tile_id in [*self._begun][:-_MOST_BEGUN]:
-                del self._begun[tile_id]
+        """Send the first frames of a tile to the device; called beside ``restore``, tile after tile in the order in
+        which they are restored. Waits while two tiles have been begun and not been restored."""
+        tile_id, reel = decoded.tile_id, work.plan.reel
+        with self._moved:
+            self._moved.wait_for(lambda: len(self._begun) < _MOST_BEGUN or tile_id in self._started)
+            if tile_id in self._started:
+                return
+        begun = self._restorer.begin(decoded.frames, decoded.tile, reel.colour, fields=reel.interlaced)
+        with self._moved:
+            if tile_id not in self._started:
+                self._begun[tile_id] = begun
 
     def restore(self, work: ReelWork, decoded: Decoded) -> Restored:
         """The tile's core, restored, with the figures of every frame."""
@@ -71,8 +80,7 @@ class TileRestorer:
             raise ValueError(f"tile {decoded.tile.number} came without what its passes want from the survey")
         plan, tile, frames = work.plan, decoded.tile, decoded.frames
         ends = (*range(tile.restore_first, tile.first), tile.last - 1)
-        with self._lock:
-            begun = self._begun.pop(decoded.tile_id, {})
+        begun = self._start(decoded.tile_id)
         meter = Meter(
             frames.format,
             plan.reel.colour,
@@ -112,6 +120,19 @@ class TileRestorer:
             device_peak_bytes=peak_device_bytes(self._restorer.device),
             pictures=tuple(pictures),
         )
+
+    def _start(self, tile_id: str) -> Begun:
+        """A tile's turn has come: what was begun of it. What was begun before it is of tiles that never came: what they
+        were decoded to was lost."""
+        with self._moved:
+            self._started.append(tile_id)
+            self._moved.notify_all()
+            while self._begun:
+                first = next(iter(self._begun))
+                begun = self._begun.pop(first)
+                if first == tile_id:
+                    return begun
+        return {}
 
     def _shift(self, number: int) -> tuple[float, float]:
         """Px by which the chain moved a frame."""

@@ -92,13 +92,21 @@ class Restorer:
         return self._field_passes
 
     @torch.inference_mode()
-    def begin(self, frames: Frames, colour: Colour, *, fields: bool = False) -> Begun:
-        """Send the first frames of a tile up, to be given to ``run``; from another thread than the one that restores.
+    def begin(self, frames: Frames, tile: Tile, colour: Colour, *, fields: bool = False) -> Begun:
+        """Send the first frames that the passes read of a tile up, to be given to ``run``; from another thread than the
+        one that restores.
 
         On a CPU there is nothing to send.
         """
         converter = self._converter(frames.format, colour, fields)
-        return begin(range(frames.first, frames.last), lambda n: converter.upload(frames.frame(n)), self._lanes)
+        # A tile holds more than that: what says where its cuts are.
+        first = max(frames.first, tile.restore_first - self._reach)
+        return begin(range(first, frames.last), lambda n: converter.upload(frames.frame(n)), self._lanes)
+
+    @property
+    def _reach(self) -> int:
+        """Frames before one that the chain reads for it, at most."""
+        return sum(plan.radius for plan, _ in self._passes)
 
     def _converter(self, pixels: PixelFormat, colour: Colour, fields: bool) -> Converter | FieldConverter:
         key, kind = (pixels, colour, fields), FieldConverter if fields else Converter
@@ -179,7 +187,6 @@ class Restorer:
 
     def _check(self, frames: Frames, tile: Tile, cuts: NDArray[np.bool_]) -> None:
         """A tile that holds too little would give other pictures than its neighbours, silently."""
-        reach = sum(plan.radius for plan, _ in self._passes)
         if (frames.first, frames.last) != (tile.read_first, tile.read_last):
             raise ValueError(
                 f"the frames {frames.first}:{frames.last} are not what tile {tile.number} reads: "
@@ -187,9 +194,9 @@ class Restorer:
             )
         if len(cuts) != len(frames):
             raise ValueError(f"{len(cuts)} cuts for {len(frames)} frames")
-        if tile.head < reach and tile.read_first > 0:
+        if tile.head < self._reach and tile.read_first > 0:
             raise ValueError(
-                f"tile {tile.number} reads {tile.head} frames before those to restore; the chain needs {reach}"
+                f"tile {tile.number} reads {tile.head} frames before those to restore; the chain needs {self._reach}"
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.errors import ConfigError
 from pipeline.spec import Spec, parse
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -75,6 +76,20 @@ def test_overnight_gives_the_pictures_of_archive() -> None:
     archive, overnight = (parse((CONFIGS / f"{n}.yaml").read_text()) for n in ("archive", "overnight"))
     for part in ("seed", "chain", "engine", "source", "deliver"):
         assert getattr(archive, part) == getattr(overnight, part), part
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("chian: []", "unknown key 'chian': did you mean 'chain'?"),
+        ("engine: {precison: fast}", "unknown key 'engine.precison': did you mean 'precision'?"),
+        ("deliver: {outputs: [{codecc: ffv1}]}", "unknown key 'deliver.outputs.0.codecc': did you mean 'codec'?"),
+        ("engine: {halo: 16}", "engine.halo: Input should be greater than or equal to 32, got '16'"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(word)):
+        parse(text)
 
 
 def test_rayjob_runs_the_pinned_ray_and_a_preset_that_exists() -> None:

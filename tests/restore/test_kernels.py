@@ -222,6 +222,22 @@ def test_nets_compute_the_golden_numbers_with_them(name: str, fused: Fused) -> N
 
 
 @needs_compiler
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 47), (210, 70)])
+@pytest.mark.parametrize("kind", ["nafnet", "mprnet"])
+def test_nets_compute_the_same_at_any_size(kind: str, size: tuple[int, int]) -> None:
+    """In batches and spatial tiles too."""
+    small = {"arch": "mprnet", "n_feat": 16, "scale_unetfeats": 8, "scale_orsnetfeats": 8, "num_cab": 1}
+    config = golden("nafnet_tiny").config if kind == "nafnet" else small
+    x = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
+    plain, found = (
+        NetEngine(filled(config), net_info(), engine(kernels=kernels, batch=2, tile=128), "cpu")(x)
+        for kernels in ("torch", "compiled")
+    )
+    assert relative(found, plain) <= 1e-5
+    assert not torch.equal(found, plain)  # they ran
+
+
+@needs_compiler
 def test_the_spec_says_whether_they_are_used() -> None:
     def blocks(kernels: str) -> set[bool]:
         net = nets.build(golden("nafnet_tiny").config)

@@ -101,8 +101,9 @@ def test_a_chain_gives_the_same_film_through_any_lanes(ahead: int) -> None:
             r._lanes = book
         watch = Watch()
         values = {p.name: dict(p.parameters) for p in plans}
-        begun = r.begin(frames, GRAY) if early else {}
-        out = r.run(frames, Tile(0, 0, 9, 0, 0, 0), cut_at(9, [4]), lambda n: values, GRAY, watch, begun=begun)
+        tile = Tile(0, 0, 9, 0, 0, 0)
+        begun = r.begin(frames, tile, GRAY) if early else {}
+        out = r.run(frames, tile, cut_at(9, [4]), lambda n: values, GRAY, watch, begun=begun)
         return [p.copy() for p in out.planes], watch
 
     book = Book(ahead)
@@ -120,6 +121,19 @@ def test_a_chain_gives_the_same_film_through_any_lanes(ahead: int) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert book.notes[: min(ahead, 9)] == [f"send {i}" for i in range(min(ahead, 9))]
     assert sum(n.startswith("send") for n in book.notes) == 9
+
+
+def test_what_is_begun_is_what_the_passes_read() -> None:
+    """A tile holds two frames more on each side, for its cuts."""
+    frames, tile = film(20), Tile(1, 8, 12, 1, 5, 5)
+    r = Restorer([plan("a", 1), plan("b", 2)], engine(), {}, "cpu", factories={"toy": of({"a": Mix(1), "b": Mix(2)})})
+    r._lanes = book = Book(2)
+    values = {name: {"strength": 1.0} for name in ("a", "b")}
+    span = frames.span(tile.read_first, tile.read_last)
+    begun = r.begin(span, tile, GRAY)
+    assert list(begun) == [4, 5]
+    r.run(span, tile, cut_at(len(span), []), lambda n: values, GRAY, Watch(), begun=begun)
+    assert sum(n.startswith("send") for n in book.notes) == len(range(4, 15))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
