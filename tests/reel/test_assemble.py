@@ -47,10 +47,10 @@ def first_times(path: Path) -> tuple[Fraction, Fraction]:
 @pytest.mark.parametrize(
     ("rate", "picture_starts", "sound_starts"),
     [
-        (Fraction(16), Fraction(0), Fraction(0)),
+        pytest.param(Fraction(16), Fraction(0), Fraction(0), marks=pytest.mark.slow),
         (Fraction(18), Fraction(1, 2), Fraction(1, 3)),
         (Fraction(24000, 1001), Fraction(1, 3), Fraction(1, 2)),
-        (Fraction(25), Fraction(0), Fraction(1, 7)),
+        pytest.param(Fraction(25), Fraction(0), Fraction(1, 7), marks=pytest.mark.slow),
     ],
 )
 def test_picture_and_sound_are_the_source_s(
@@ -103,7 +103,7 @@ def test_two_calls_give_the_same_bytes(codec: str, tmp_path: Path) -> None:
     assert len(written) == 1
 
 
-@pytest.mark.parametrize("there", [".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize("there", [".mkv", ".mp4", pytest.param(".mov", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_run_up_of_aac_is_heard_in_no_container(there: str, codec: str, tmp_path: Path) -> None:
     picture: dict[str, Any] = {"codec": "ffv1"} if there == ".mkv" else {"codec": "libx264"}
