@@ -66,7 +66,11 @@ class _Each:
 class Parted:
     """One deliverable's parts, as they are assembled one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
+        """``spans``: the frames of every part, in order."""
+        self.spans = tuple(spans)
+        self.heard: dict[int, int] | None = None
+        """What ``count_heard`` found, once it was asked."""
         self.begun = False
         """There is a part before the next."""
         self._carried: Sequence[carry.Carried] = ()
@@ -122,6 +126,29 @@ class Parted:
             sha256, source_sha256 = self._made[one.index].hexdigest(), whole[one.index].hexdigest()
             found.append(replace(one, sha256=sha256, source_sha256=source_sha256))
         return tuple(found)
+
+
+def count_heard(
+    reel: Reel,
+    index: FrameIndex,
+    carried: Sequence[carry.Carried],
+    spans: Sequence[tuple[int, int]],
+    local: Path | None,
+) -> dict[int, int]:
+    """Stream of the source → in how many of these adjoining spans of frames it has a packet. Reads of each span no more
+    than that takes. (FFmpeg's muxer of QuickTime and MP4 leaves a track without packets out of the file.)"""
+    found = {c.index: 0 for c in carried}
+    for number, (first, last) in enumerate(spans):
+        missing = set(found)
+        with opened(reel, local) as source:
+            span = carry.span(index, first, last)
+            for piece in carry.pieces(reel.uri, source, carried, span, follows=number > 0):
+                missing.discard(piece.carried.index)
+                if not missing:
+                    break
+        for one in set(found) - missing:
+            found[one] += 1
+    return found
 
 
 @contextmanager

@@ -302,6 +302,24 @@ def test_an_excerpt_keeps_what_sounds_within_it(codec: str, begins: Fraction, tm
             assert abs(found["end"] * tick - (expected[1] - shift)) <= MS
 
 
+@pytest.mark.parametrize("codec", ["ffv1", "prores", "h264"])
+def test_sound_that_has_ended_before_an_excerpt_begins(tmp_path: Path, codec: str) -> None:
+    """mov and mp4 leave a track without packets out, which must not be taken for damage of the file."""
+    source = rich_film(
+        tmp_path / "film.mkv", frames=24, start=Fraction(1), sound={"aac": Fraction(1, 5), "flac": Fraction(1)}
+    )
+    path, said, _, _ = delivered(source, tmp_path, codec, first=16)
+    if codec == "ffv1":
+        assert [s.packets > 0 for s in said.streams] == [False, True]
+        return
+    assert [s.index for s in said.streams] == ([2] if codec == "h264" else [])
+    (sentence,) = [s for s in said.left_out if "hold no track without a packet" in s]
+    assert "audio stream 1 (aac" in sentence
+    assert 1 not in said.lacking, "there is nothing to lay beside"
+    with av.open(str(path)) as film:
+        assert len(film.streams.audio) == len(said.streams)
+
+
 def test_timecode_counts_on_in_an_excerpt(tmp_path: Path) -> None:
     source = rich_film(
         tmp_path / "film.mp4", codec="libx264", rate=Fraction(25), frames=30, picture_tags={"timecode": "09:59:59:20"}
