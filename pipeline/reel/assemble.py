@@ -25,7 +25,7 @@ from pipeline.reel import carry, hdr, logs, matroska, tags
 from pipeline.reel.deliver import CONTAINER, output_pts, time_shift
 from pipeline.reel.joined import REORDER, Joined
 from pipeline.reel.parted import CarriedStream as CarriedStream
-from pipeline.reel.parted import Parted, count_heard, opened
+from pipeline.reel.parted import Parted, opened
 from pipeline.reel.probe import check_unchanged
 from pipeline.reel.source import TRY_OTHER_COPY
 from pipeline.reel.timecode import timecode_at
@@ -114,15 +114,9 @@ def _assembled(
         return None
     silent: list[str] = []
     if carried and CONTAINER[output.codec] != "matroska":
-        spans = parted.spans if parted is not None else ((first, last),)
-        known = parted.heard if parted is not None else None
-        heard = known if known is not None else count_heard(reel, index, carried, spans, local)
-        if parted is not None:
-            parted.heard = heard
-        silent = [_silent(c, "in these frames") for c in carried if heard[c.index] == 0]
-        lost = [c for c in carried if 0 < heard[c.index] < len(spans)]
-        without += [carry.LeftOut(c.index, _silent(c, "in one of the parts")) for c in lost]
-        carried = [c for c in carried if heard[c.index] == len(spans)]
+        heard = (parted or Parted([span])).heard(reel, index, carried, local)
+        carried, silent = heard.carried, heard.silent
+        without += heard.left_out
     # Opened anew, because choosing has read the start of it.
     with opened(reel, local) as source:
         mux = _Mux(reel, index, first, last, output, source, parted)
@@ -163,13 +157,6 @@ def _assembled(
     frames = last - first if joined is not None else 0
     lacking = tuple(one.index for one in without)
     return Assembled(frames, path.stat().st_size, tuple(streams), tuple(left_out), lacking)
-
-
-def _silent(one: carry.Carried, where: str) -> str:
-    return (
-        f"The {one.said.kind} stream {one.index} ({one.said.detail}) is left out: it has nothing {where}, and mov and "
-        "mp4 hold no track without a packet"
-    )
 
 
 class _Mux:
