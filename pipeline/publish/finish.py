@@ -221,7 +221,7 @@ class _Maker:
     ):
         self._made_of = (plan, index, ledger, records, output)
         self._parts, self._folder, self._tell, self._local = parts, folder, tell, local
-        self.parted = Parted() if len(parts) > 1 else None
+        self.parted = Parted([(p.first, p.last) for p in parts]) if len(parts) > 1 else None
         """None where it is one file."""
 
     def ready(self, number: int) -> Ready:

@@ -112,6 +112,11 @@ def _assembled(
         carried, without = carry.choose(reel, source, template, CONTAINER[output.codec], whole=first == 0)
     if joined is None and not carried:
         return None
+    silent: list[str] = []
+    if carried and CONTAINER[output.codec] != "matroska":
+        heard = (parted or Parted([span])).heard(reel, index, carried, local)
+        carried, silent = heard.carried, heard.silent
+        without += heard.left_out
     # Opened anew, because choosing has read the start of it.
     with opened(reel, local) as source:
         mux = _Mux(reel, index, first, last, output, source, parted)
@@ -133,7 +138,7 @@ def _assembled(
         matroska.edit_tracks(path, mux.edits)
     running = parted.made(mux.place) if parted is not None else None
     found = check(path, mux.traces, running)
-    left_out = [one.sentence for one in without] + tags.lost(path, reel, mux.place, picture=joined is not None)
+    left_out = [one.sentence for one in without] + silent + tags.lost(path, reel, mux.place, picture=joined is not None)
     if joined is not None:
         left_out += hdr.left_out(reel, output) + tags.fields_lost(path, reel)
     if reel.sequence is not None:

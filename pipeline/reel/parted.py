@@ -39,6 +39,17 @@ class CarriedStream:
     """The same of the source; of an excerpt, over the packets that were taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Which streams a container can hold that has no track without a packet."""
+
+    carried: list[carry.Carried]
+    left_out: list[carry.LeftOut]
+    """Those that have nothing in one of the parts."""
+    silent: list[str]
+    """A sentence for each that has nothing at all there, so that there is nothing to lay beside."""
+
+
 class _Packets:
     """How many packets, and the sum of their SHA-256: two of these are equal where the same packets were told, in
     whatever order. (Coded pictures may stand in another order than their times, by which parts are cut.)"""
@@ -66,7 +77,10 @@ class _Each:
 class Parted:
     """One deliverable's parts, as they are assembled one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
+        """``spans``: the frames of every part, in order."""
+        self._spans = tuple(spans)
+        self._counted: dict[int, int] | None = None
         self.begun = False
         """There is a part before the next."""
         self._carried: Sequence[carry.Carried] = ()
@@ -79,6 +93,39 @@ class Parted:
     def any(self) -> bool:
         """There are other streams at all."""
         return bool(self._streams)
+
+    def heard(self, reel: Reel, index: FrameIndex, carried: Sequence[carry.Carried], local: Path | None) -> Heard:
+        """Which of these streams have a packet in every part. FFmpeg's muxer of QuickTime and MP4 leaves a track
+        without one out of the file, and then the others stand at other places.
+
+        Reads of each part no more than that takes, once.
+        """
+        if self._counted is None:
+            self._counted = self._count(reel, index, carried, local)
+        counted, most = self._counted, len(self._spans)
+        lost = [c for c in carried if 0 < counted[c.index] < most]
+        return Heard(
+            [c for c in carried if counted[c.index] == most],
+            [carry.LeftOut(c.index, _silent(c, "in one of the parts")) for c in lost],
+            [_silent(c, "in these frames") for c in carried if counted[c.index] == 0],
+        )
+
+    def _count(
+        self, reel: Reel, index: FrameIndex, carried: Sequence[carry.Carried], local: Path | None
+    ) -> dict[int, int]:
+        """Stream of the source → in how many parts it has a packet."""
+        found = {c.index: 0 for c in carried}
+        for number, (first, last) in enumerate(self._spans):
+            missing = set(found)
+            with opened(reel, local) as source:
+                span = carry.span(index, first, last)
+                for piece in carry.pieces(reel.uri, source, carried, span, follows=number > 0):
+                    missing.discard(piece.carried.index)
+                    if not missing:
+                        break
+            for one in set(found) - missing:
+                found[one] += 1
+        return found
 
     def taken(self, hashes: Mapping[int, carry.Takes]) -> dict[int, carry.Takes]:
         """Source stream → what is to be told its packets: the part's own hash, and the count over all parts."""
@@ -122,6 +169,13 @@ class Parted:
             sha256, source_sha256 = self._made[one.index].hexdigest(), whole[one.index].hexdigest()
             found.append(replace(one, sha256=sha256, source_sha256=source_sha256))
         return tuple(found)
+
+
+def _silent(one: carry.Carried, where: str) -> str:
+    return (
+        f"The {one.said.kind} stream {one.index} ({one.said.detail}) is left out: it has nothing {where}, and mov and "
+        "mp4 hold no track without a packet"
+    )
 
 
 @contextmanager

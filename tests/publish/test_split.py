@@ -188,6 +188,23 @@ def test_the_source_comes_back_in_parts(source: Path, folder: Path, tmp_path: Pa
     assert sound == [d for _, d in packets(source, "audio", 0)]
 
 
+@pytest.mark.parametrize("codec", ["ffv1", "prores"])
+def test_sound_that_some_parts_lack_is_in_none_of_them_in_mov_and_lies_beside_whole(
+    out: str, scratch: Path, tmp_path: Path, codec: str
+) -> None:
+    kinds = {"aac": Fraction(1, 5), "pcm_s16le": Fraction(1)}
+    source = rich_film(tmp_path / "r.mkv", frames=24, start=Fraction(1), sound=kinds)
+    outputs = [{"name": "master", "codec": codec, "split": {"frames": 8}}]
+    _, said = night.publish(str(source), "r", out, scratch, night.spec(outputs))
+    streams = [[s["index"] for s in d["held"]["streams"]] for d in said["deliverables"]]
+    assert streams == [[1, 2] if codec == "ffv1" else [2]] * 3
+    if codec == "prores":
+        aside = Path(out) / "r" / "r.01-audio.mka"
+        assert [d for _, d in packets(aside, "audio")] == [d for _, d in packets(source, "audio", 0)]
+        assert sum("in one of the parts" in s for s in night.provenance_of(out, "r")["not_carried"]) == 1
+    assert verify([out]).ok
+
+
 def test_parts_by_size_hold_what_fits_and_all_files_of_a_pair_the_same_frames(
     source: Path, out: str, scratch: Path
 ) -> None:

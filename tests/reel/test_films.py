@@ -175,6 +175,7 @@ def test_what_is_refused_says_why(tmp_path: Path, case: Refused) -> None:
     assert str(told.value).startswith(str(path))
 
 
+@pytest.mark.slow
 def test_every_value_of_every_axis_is_there() -> None:
     for axis, values in AXES.items():
         assert {getattr(f, axis) for f in films()} == set(values), axis
