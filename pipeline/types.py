@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised whenever the same job would give other pictures; part of every tile's id."""
 
 Sha256 = str
