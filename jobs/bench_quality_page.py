@@ -34,7 +34,8 @@ and compared with the truth. A goal that is missed says so.
   overlays of real dirt where given), scratches, grain, flicker of the whole and of parts.
 - **Scores**: PSNR of RGB; SSIM of luma; PSNR inside the pixels of dirt and scratches, and outside of them; over time:
   mean error of the change from frame to frame, 8-bit codes; flicker: rms of what mean luma jumps more than the truth's,
-  8-bit codes. The first and last two frames of a clip are left out, for everybody.
+  8-bit codes. The first and last two frames of a clip are left out, for everybody. The truth is as bright
+  as the shot is on the whole, and lies where it lies on the whole: flicker and weave are what comes upon that.
 - **Others** get the same frames in 16 bit; their frames are put where they belong by their looks. Ours read the clip
   as a film of 10 bit and go the way of a job: survey, plan, tiles, chain. `dirt.largest`, a share of the picture, is
   taken of the film's whole picture.

@@ -330,7 +330,7 @@ def bench_film(
     """Measure how well the presets mend film whose truth is known, beside what others make of it."""
     from jobs.bench_quality import run_bench_film
 
-    said = [("--data", d) for d in data or []] + [("--overlays", overlays), ("--vapoursynth", vapoursynth)]
+    said = [("--data", d) for d in data or []] + [("--overlays", overlays), ("--vapoursynth", vapoursynth and "PYTHON")]
     words = [f"{option} {value}" for option, value in [*said, ("--weights", weights)] if value]
     _end(
         run_bench_film(

@@ -124,7 +124,7 @@ def _pass(said: Any, name: str, nets: Mapping[str, NetInfo], seed: int) -> PassP
         )
     tlc = list(net.train_size) if said.tlc is True and net.train_size else (list(said.tlc) if said.tlc else None)
     guard = said.guard.model_dump() if said.guard else None
-    settings = {"net": net.name, "family": net.family, "tlc": tlc, "guard": guard}
+    settings = {"net": net.name, "family": net.family, "tlc": tlc, "guard": guard, "limit": said.limit}
     if "library" in net.config:
         # The code is not ours, and another version of it may give other pictures.
         settings |= {"architecture": net.config["arch"], "library": net.config["library"]}

@@ -38,7 +38,7 @@ def test_clips_hold_their_truth_and_are_the_same_every_time() -> None:
     assert apart[one.seen].mean() > 2 * apart[~one.mask].mean(), "dirt is where the mask says"
     weaves = woven(found, SMALL)[0]
     assert astray(weaves.damaged, weaves.truth) > 0.2
-    assert astray(weaves.truth, weaves.truth) == pytest.approx(0, abs=1e-6)
+    assert astray(weaves.truth, weaves.truth) == pytest.approx(0, abs=1e-3)
 
 
 def test_traps_and_clean_film_are_their_own_truth() -> None:

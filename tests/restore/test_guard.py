@@ -199,6 +199,28 @@ def test_no_net_harms_leader_flash_or_fade(name: str) -> None:
         assert rgb is x
 
 
+def test_with_a_limit_small_changes_stay_and_large_ones_are_not_made() -> None:
+    class Both(nn.Module):
+        """Takes a little off everywhere, and a spot away."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = x - 0.03
+            out[..., 40:44, 60:64] = 0.1
+            return out
+
+    shown = torch.full((3, H, W), 0.6)
+    jobs = [Job(0, (shown,), {})]
+    whole, limited = (
+        NetPass(NetEngine(Both(), net_info(), engine(), "cpu"), 1, None, most).restore(jobs)[0].rgb
+        for most in (None, 0.08)
+    )
+    spot = torch.zeros(H, W, dtype=torch.bool)
+    spot[40:44, 60:64] = True
+    assert torch.allclose(whole[:, spot], torch.tensor(0.1))
+    assert torch.equal(limited[:, spot], shown[:, spot])
+    assert torch.allclose(limited[:, ~spot], whole[:, ~spot])
+
+
 def test_no_field_is_left_alone_by_itself() -> None:
     class Odd(nn.Module):
         """Breaks the second field that it is shown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import WeightsError
 from pipeline.restore import guard, weights
@@ -22,12 +23,13 @@ NOT_FINITE = "not-finite"
 class NetPass:
     """Stacks each frame's window on the channels and gives what the net makes of it."""
 
-    def __init__(self, engine: NetEngine, batch: int, limits: Guard | None = None):
-        """limits: of the guard; None: only values that are not finite are stopped."""
+    def __init__(self, engine: NetEngine, batch: int, limits: Guard | None = None, most: float | None = None):
+        """limits: of the guard; None: only values that are not finite are stopped. most: see ``spec.NetPass.limit``."""
         self.radius = engine.info.radius
         self.group = batch
         self._engine = engine
         self._limits = limits
+        self._most = most
 
     @classmethod
     def build(cls, plan: PassPlan, bench: Bench) -> NetPass:
@@ -44,7 +46,8 @@ class NetPass:
         module = weights.load(info, tlc=(int(tlc[0]), int(tlc[1])) if tlc else False)
         said = plan.settings.get("guard")
         limits = None if said is None else Guard.model_validate(said)
-        return cls(NetEngine(module, info, bench.engine, bench.device), bench.engine.batch, limits)
+        engine = NetEngine(module, info, bench.engine, bench.device)
+        return cls(engine, bench.engine.batch, limits, plan.settings.get("limit"))
 
     def reset(self) -> None:
         self._engine.reset()
@@ -66,5 +69,14 @@ class NetPass:
             rgb, (stopped, sound) = out[place], told[place]
             if stopped:
                 rgb, marks = job.window[self.radius], frozenset({GUARD} if sound else {GUARD, NOT_FINITE})
+            elif self._most is not None:
+                rgb = _bounded(job.window[self.radius], rgb, self._most)
             found.append(Restored(rgb, self._engine.flags, marks))
         return found
+
+
+def _bounded(before: Tensor, after: Tensor, most: float) -> Tensor:
+    """(3, H, W) with the changes that are small; from ``most`` to twice that ever less of them."""
+    change = after - before
+    kept = change.abs().amax(0, keepdim=True).div_(-most).add_(2.0).clamp_(0.0, 1.0)
+    return before + change.mul_(kept)
