@@ -15,6 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from jobs.cli import app, guarded
+from pipeline.storage import store
 from tests.reel.films import make_film
 from tests.s3 import Server
 
@@ -105,7 +106,9 @@ def test_a_name_that_climbs_leads_nowhere(reelmend: Call, s3: Server, tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_audio_only_file_and_a_change_of_size_are_quarantined(reelmend: Call, film: Path, tmp_path: Path) -> None:
+def test_an_audio_only_file_and_a_change_of_size_are_quarantined(
+    reelmend: Call, tmp_path: Path, s3_folder: str
+) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     make_film(folder / "whole.mkv", frames=4, audio="pcm_s16le")
@@ -117,13 +120,15 @@ def test_an_audio_only_file_and_a_change_of_size_are_quarantined(reelmend: Call,
                 out.mux(packet)
     (folder / "whole.mkv").unlink()
     _change_of_size(folder / "grows.mkv")
-    status, out_text, _ = reelmend("restore", folder, "--out", tmp_path / "out", *COPY, "--json")
+    for file in folder.iterdir():
+        store.put_file(file, f"{s3_folder}/in/{file.name}")
+    status, out_text, _ = reelmend("restore", f"{s3_folder}/in", "--out", f"{s3_folder}/out", *COPY, "--json")
     assert status == 1
     ended = {r["name"]: r for r in json.loads(out_text)["reels"]}
     assert {n: r["status"] for n, r in ended.items()} == {"sound": "quarantined", "grows": "quarantined"}
     assert "picture" in ended["sound"]["reason"]
     assert "32×24" in ended["grows"]["reason"] or "32x24" in ended["grows"]["reason"]
-    assert json.loads((tmp_path / "out" / "quarantine" / "grows.json").read_text())["frame"] == 6
+    assert json.loads(store.read_bytes(f"{s3_folder}/out/quarantine/grows.json"))["frame"] == 6
 
 
 def _change_of_size(path: Path) -> None:
