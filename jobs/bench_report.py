@@ -63,7 +63,7 @@ def machine() -> list[tuple[str, str]]:
     return [
         ("processor", f"{_processor()}, {cores()} cores"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
-        ("system", f"{platform.system()} {platform.release()}"),
+        ("system", f"{platform.system()} {platform.release().split('-')[0]}"),
         ("software", f"reelmend {metadata.version('reelmend')}, Python {platform.python_version()}, {versions}"),
     ]
 
