@@ -381,7 +381,7 @@ class TestPlanAndWorker:
 
     def test_our_own_nets_plans_name_no_library(self) -> None:
         (plan,) = chain_of(spec.Spec(), {"net": made_up.net()})
-        assert set(plan.settings) == {"net", "family", "tlc", "guard"}
+        assert set(plan.settings) == {"net", "family", "tlc", "guard", "limit"}
 
     def test_a_worker_with_another_library_refuses(self, library: Library, tmp_path: Path) -> None:
         info = resolve(saved(tmp_path))
