@@ -42,8 +42,6 @@ def test_three_old_films_go_through_archive_and_verify_agrees(
         assert len(before) == len(after)
         report = tmp_path / f"{name}.parquet"
         report.write_bytes(store.read_bytes(f"{s3_out}/{name}/report/frames.parquet"))
-        rows = tables.read_columns(report, ["frame", "touched_fraction", "changed_fraction"])
+        rows = tables.read_columns(report, ["frame", "touched_fraction"])
         assert rows["frame"] == list(range(len(before)))
-        # Something was mended everywhere, and nowhere half of the picture.
         assert max(rows["touched_fraction"]) > 0
-        assert max(rows["changed_fraction"]) < 0.5
