@@ -107,19 +107,12 @@ def files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             about = here.stat()
             if (about.st_dev, about.st_ino) in seen or not stat.S_ISDIR(about.st_mode):
                 continue
-            seen.add((about.st_dev, about.st_ino))
-            entries = list(os.scandir(here))
         except (FileNotFoundError, NotADirectoryError):
             continue  # never there, or gone since its parent was listed
-        for entry in entries:
-            try:
-                info = entry.stat()
-            except FileNotFoundError:
-                continue  # a link to nowhere, or gone meanwhile
-            if stat.S_ISDIR(info.st_mode):
-                todo.append(Path(entry.path))
-            elif stat.S_ISREG(info.st_mode) and not is_part(entry.name):
-                yield Path(entry.path), info
+        seen.add((about.st_dev, about.st_ino))
+        files, folders = level(here)
+        todo += [here / name for name in folders]
+        yield from files
 
 
 def level(folder: Path) -> tuple[list[tuple[Path, os.stat_result]], list[str]]:

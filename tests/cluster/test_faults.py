@@ -46,15 +46,16 @@ def one_line(err: str) -> str:
     return lines[0]
 
 
-def test_names_that_collide_end_the_call_before_any_work(reelmend: Call, film: Path, tmp_path: Path) -> None:
+def test_names_that_collide_end_the_call_before_any_work(
+    reelmend: Call, film: Path, s3_folder: str, s3_out: str
+) -> None:
     for name in ("a.mkv", "a.mov"):
-        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "in" / name).write_bytes(film.read_bytes())
-    status, _, err = reelmend("restore", tmp_path / "in", "--out", tmp_path / "out", *COPY)
+        store.put_file(film, f"{s3_folder}/in/{name}")
+    status, _, err = reelmend("restore", f"{s3_folder}/in", "--out", s3_out, *COPY)
     assert status == 2
     assert "a.mkv" in one_line(err)
     assert "a.mov" in one_line(err)
-    assert not (tmp_path / "out").exists()
+    assert not list(store.list_files(s3_out))
 
 
 @pytest.mark.parametrize(
@@ -85,15 +86,14 @@ def test_an_address_where_nobody_answers(film: Path, tmp_path: Path) -> None:
 ODD = ["with space.mkv", "ünïcode – 東京.mkv", "100%#?[x].mkv", "-dash.mkv", "a..b.mkv", "<b>&'\".mkv"]
 
 
-def test_odd_names_are_only_names(reelmend: Call, film: Path, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
+def test_odd_names_are_only_names(reelmend: Call, film: Path, s3_folder: str, s3_out: str) -> None:
     for name in ODD:
-        (tmp_path / "in" / name).write_bytes(film.read_bytes())
-    status, _, err = reelmend("restore", tmp_path / "in", "--out", tmp_path / "out", *COPY, "--frames", "0:4")
+        store.put_file(film, f"{s3_folder}/in/{name}")
+    status, _, err = reelmend("restore", f"{s3_folder}/in", "--out", s3_out, *COPY, "--frames", "0:4")
     assert status == 0, err
     for name in ODD:
-        assert (tmp_path / "out" / name.removesuffix(".mkv") / name).exists()
-    assert reelmend("verify", tmp_path / "out")[0] == 0
+        assert store.stat(f"{s3_out}/{name.removesuffix('.mkv')}/{name}").bytes
+    assert reelmend("verify", s3_out)[0] == 0
 
 
 @pytest.mark.parametrize("source", ["s3://films/../x.mkv", "s3://films/a/../../x.mkv"])
@@ -170,7 +170,7 @@ def test_a_source_in_a_missing_bucket_is_quarantined(reelmend: Call, film: Path,
     assert sorted(r["status"] for r in json.loads(out)["reels"]) == ["done", "quarantined"]
 
 
-def test_a_full_scratch_disk_is_told(reelmend: Call, film: Path, tmp_path: Path) -> None:
+def test_a_full_scratch_disk_is_told(reelmend: Call, s3_film: str, s3_out: str, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=False).returncode:
@@ -178,7 +178,7 @@ def test_a_full_scratch_disk_is_told(reelmend: Call, film: Path, tmp_path: Path)
     (small / "others").write_bytes(bytes((2 << 20) - (16 << 10)))
     try:
         status, out, _ = reelmend(
-            "restore", film, "--out", tmp_path / "out", *COPY, "--set", f"cluster.scratch={small}", "--json"
+            "restore", s3_film, "--out", s3_out, *COPY, "--set", f"cluster.scratch={small}", "--json"
         )
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)  # Ray's workers may stand in it
