@@ -118,7 +118,9 @@ def workers(cluster: Cluster, word: str) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("word", ["RestorerActor", "decode", pytest.param("encode", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "word", ["RestorerActor", *(pytest.param(w, marks=pytest.mark.slow) for w in ("decode", "encode"))]
+)
 def test_kill_9_of_workers_costs_nothing_but_time(
     run: Run, cluster: Cluster, s3_film: str, s3_out: str, word: str, undisturbed: list[str]
 ) -> None:

@@ -57,7 +57,13 @@ def test_it_listens_on_this_machine_alone_and_leaves_no_token(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("home", [{"HOME": "/dev/null/home"}, {}], ids=["unwritable", "none"])
+@pytest.mark.parametrize(
+    "home",
+    [
+        pytest.param({"HOME": "/dev/null/home"}, id="unwritable"),
+        pytest.param({}, id="none", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_needs_no_home(film: Path, tmp_path: Path, home: dict[str, str]) -> None:
     words = ["restore", str(film), "--out", str(tmp_path / "out"), "--set", "chain=[]"]
     ended = subprocess.run(
