@@ -6,6 +6,7 @@ and after it, checkpoint.safetensors: the same call goes on from it.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -203,6 +204,10 @@ class _Job:
         return store.join(self._out, name)
 
 
+_BLOCK = re.compile(r"(encoders\.\d+|middle_blks|decoders\.\d+)\.\d+\.")
+"""Key of a block's tensor."""
+
+
 def _net(spec: TrainSpec) -> tuple[nets.NAFNet | nets.MPRNet, str | None]:
     """The net to begin with, and what to call it."""
     if spec.init is None:
@@ -216,10 +221,34 @@ def _net(spec: TrainSpec) -> tuple[nets.NAFNet | nets.MPRNet, str | None]:
             "it is of another architecture than NAFNet and MPRNet, which alone are trained here", where=spec.init
         )
     if spec.net is not None and nets.parse(spec.net) != net.config:
-        raise ConfigError(
-            f"`init` is {net.config.mapping()}, `net` says {spec.net}", where="net", todo="Leave `net:` out"
-        )
+        net = _deepened(net, spec)
     return net, f"{info.name} (sha256 {info.sha256}; licence: {info.licence})"
+
+
+def _deepened(net: nets.NAFNet | nets.MPRNet, spec: TrainSpec) -> nets.NAFNet:
+    """A NAFNet with more blocks, the new ones after the old ones of each level: it computes what ``net`` does, since a
+    new block begins as the identity (its β and γ are zero). Raises ConfigError where it would not be the same net."""
+    torch.manual_seed(spec.seed)
+    assert spec.net is not None
+    deeper = nets.build(spec.net)
+    old = net.state_dict()
+    fits = isinstance(net, nets.NAFNet) and isinstance(deeper, nets.NAFNet)
+    new = deeper.state_dict()
+    if not fits or any(key not in new or new[key].shape != old[key].shape for key in old) or not _alike(net, deeper):
+        raise ConfigError(
+            f"`init` is {net.config.mapping()}, `net` says {spec.net}",
+            where="net",
+            todo="Leave `net:` out, or say a NAFNet with more blocks and all else equal",
+        )
+    deeper.load_state_dict(new | old)
+    assert isinstance(deeper, nets.NAFNet)
+    return deeper
+
+
+def _alike(net: nets.NAFNet | nets.MPRNet, deeper: nets.NAFNet | nets.MPRNet) -> bool:
+    """Whether the keys that only the deeper net has belong to blocks: a further level would be another net."""
+    old = net.state_dict()
+    return all(_BLOCK.match(key) for key in deeper.state_dict() if key not in old)
 
 
 def _quiet(net: nets.NAFNet | nets.MPRNet) -> nets.NAFNet | nets.MPRNet:

@@ -89,7 +89,8 @@ class TrainSpec(Model):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Every draw hangs on it, the step and the sample's number, and on nothing else."""
     net: dict[str, Any] | None = None
-    """``arch: nafnet`` or ``mprnet`` and its numbers, as in the registry; null: that of ``init``."""
+    """``arch: nafnet`` or ``mprnet`` and its numbers, as in the registry; null: that of ``init``. With ``init``, a
+    NAFNet may have more blocks than it: they begin as the identity."""
     init: str | None = None
     """Weights to begin from: a registry name, or a path or URI; null: from nothing."""
     init_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")

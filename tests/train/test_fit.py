@@ -247,6 +247,31 @@ def test_a_net_that_does_not_fit_its_weights_is_refused(
         fit(make(photos, net=MPRNET, init=trained[0].weights), str(tmp_path))
 
 
+def test_a_deeper_net_begins_as_the_one_it_grew_from(
+    trained: tuple[Fitted, Path, TrainSpec], photos: Path, tmp_path: Path
+) -> None:
+    began = weights.load(weights.resolve(NetPass(weights=trained[0].weights)))
+    config = began.config.mapping()
+    deeper = config | {"enc_blk_nums": [n + 1 for n in config["enc_blk_nums"]], "middle_blk_num": 3}
+    still = fit(make(photos, net=deeper, init=trained[0].weights, steps=1, lr=1e-12), str(tmp_path / "still"))
+    grown = weights.load(weights.resolve(NetPass(weights=still.weights)))
+    assert grown.config.mapping()["middle_blk_num"] == 3
+    stack = torch.rand(1, 3 * began.config.in_frames, 32, 32)
+    torch.testing.assert_close(grown(stack), began(stack), atol=2e-3, rtol=0)  # float16 in between
+    learnt = fit(make(photos, net=deeper, init=trained[0].weights, steps=6, lr=1e-2), str(tmp_path / "learnt"))
+    now = weights.load(weights.resolve(NetPass(weights=learnt.weights))).state_dict()
+    assert float(now["middle_blks.2.beta"].abs().max()) > 0  # the new blocks learn
+
+
+@pytest.mark.parametrize("change", [{"width": 16}, {"in_frames": 5}, {"middle_blk_num": 0}])
+def test_a_net_grows_in_blocks_alone(
+    trained: tuple[Fitted, Path, TrainSpec], photos: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    config = weights.load(weights.resolve(NetPass(weights=trained[0].weights))).config.mapping()
+    with pytest.raises(ConfigError, match="more blocks"):
+        fit(make(photos, net=config | change, init=trained[0].weights), str(tmp_path))
+
+
 def test_the_rate_rises_and_falls_by_half_a_cosine(photos: Path) -> None:
     spec = make(photos, steps=100, lr=1e-3, lr_last=1e-7, warm_up=10)
     rates = [learning_rate(spec, step) for step in range(101)]
