@@ -102,8 +102,8 @@ class DuplicatesPass(Treatment):
 class DirtPass(Treatment):
     """Dust, sparkle and blotches that lie in one frame, replaced by what its neighbours show there."""
 
-    radius: ClassVar[int] = 2
-    bytes_px: ClassVar[int] = 400
+    radius: ClassVar[int] = 3
+    bytes_px: ClassVar[int] = 560
 
     kind: Literal["dirt"] = Field(default="dirt", alias="pass")
     threshold: float = Field(default=0.1, gt=0.0, lt=1.0)

@@ -53,3 +53,20 @@ def test_the_panelling_of_train_robbery_stays(preset: str) -> None:
     wall = slice(185, 260), slice(200, 270)
     lines = [np.abs(np.diff(f[wall].mean(0), 2)).mean() for f in (before, after)]
     assert lines[1] > 0.8 * lines[0]
+
+
+@pytest.mark.parametrize(
+    ("film", "number", "columns", "rows"),
+    [
+        pytest.param("market_street_1906", 27, slice(34, 54), slice(310, 336), id="the light between two legs"),
+        pytest.param("market_street_1906", 20, slice(241, 254), slice(300, 330), id="a walking stick"),
+        pytest.param("train_robbery_1903", 27, slice(286, 306), slice(292, 312), id="a hand"),
+    ],
+)
+def test_where_things_open_close_and_turn_nothing_is_dirt(film: str, number: int, columns: slice, rows: slice) -> None:
+    """The neighbours agree there on what the frame does not show."""
+    spec = load_spec("archive", ["chain=[{pass: deflicker}, {pass: dirt}]"])
+    bright = load_spec("archive", ["chain=[{pass: deflicker}]"])
+    reel = probe(str(OLD / f"{film}.mkv"), film, spec.source)
+    shown = [restored(reel, build(reel), s, number)[1][rows, columns] for s in (bright, spec)]
+    assert np.array_equal(*shown)

@@ -1,16 +1,15 @@
 """Dirt: spots that lie in one frame alone, found against both neighbours as they moved, and filled from them.
 
-Detection is SDIp (Kokaram 1998): a pixel is suspect where it differs from both motion-compensated neighbours, in the
-same direction, while those agree. Under a spot the flow is led astray by the spot itself, so it is filled in from
-around before a second look decides. What speaks against dirt: flows there and back that disagree around the spot; a
-spot like it nearby in a neighbour, or something of its kind that was suspect there (limbs beyond the flow's reach,
-rain, sparkle); and much of all that around it.
+Spots lead the flow astray, far around them. So a first, quick look fills whatever may be dirt in every frame, for the
+flow alone; the flows between frames so cleaned are those that count, with what lies under a spot taken from around it.
+What speaks against dirt: flows there and back that disagree around the spot; neighbours that do so; the spot itself
+nearby in a neighbour, or things of its kind in both (limbs beyond the flow's reach, rain, sparkle); and much of all
+that around it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pipeline import motion
 from pipeline.motion import Regions
 from pipeline.restore.passes.base import Bench, Job, Restored
 from pipeline.restore.passes.kept import Kept
+from pipeline.restore.passes.suspects import AROUND, Apart, Suspects, against, amid_unrest, speak_of_movement
 from pipeline.types import PassPlan
 
 LIMIT = "dirt-limit"
@@ -33,19 +33,11 @@ Picture = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _ASTRAY = 8
-"""Px around a spot where it leads the flow astray: the side of the flow's patches."""
-_AROUND = 31
-"""Side in px of the neighbourhood that tells of movement and brightness under a spot."""
-_STANDS_OUT = 9.0
-"""A spot stands out this many times from what the frame differs by around it."""
+"""Px around a spot where the flow is not its own: the side of the flow's patches."""
 _REACH = 0.04
 """How far a spot is looked for in the neighbours, as a share of the width: as far as things move between frames."""
 _LIKE = 0.5
 """A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast."""
-_PART = 0.4
-"""What is nearby in a neighbour counts where it has this share of the spot's area."""
-_LARGER = 2.5
-"""And where it is no more than this many times as large: another blotch altogether."""
 _SPECK = 2
 """Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
@@ -54,28 +46,10 @@ _TOLD = 2e-4
 """Share of the picture left alone as moving, above which that is flagged."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspects:
-    """What differs from both neighbours."""
-
-    strength: Picture
-    """(H, W) by how much, in thresholds of the place: the smaller of the two differences; 0 where they have not the
-    same sign."""
-    plain: Picture
-    """The same without the room for half a pixel of error: how far a spot reaches, once it is known to be one."""
-    sign: Mask
-    """Brighter than both."""
-    spots: Regions
-    peaks: NDArray[np.float32]
-    """(N,) strength of each spot where it is greatest."""
-    bright: NDArray[np.bool_]
-    """(N,) whether it is brighter than both."""
-
-
 class DirtPass:
     """See ``treatments.DirtPass``."""
 
-    radius = 2
+    radius = 3
     group = 1
 
     def __init__(self, settings: Mapping[str, Any]):
@@ -92,23 +66,24 @@ class DirtPass:
 
     def reset(self) -> None:
         self._kept = Kept()
+        self._beside: dict[int, tuple[Tensor, Tensor]] = {}
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         return [self._one(job.window) for job in jobs]
 
     def _apart(self, a: Tensor, b: Tensor) -> Picture:
         """Px by which the flow from a to b and the one back disagree."""
-        return self._kept.of(
-            "apart", lambda x, y: motion.disagreement(self._kept.flow(x, y), self._kept.flow(y, x)), a, b
-        )
+        return self._kept.of("apart", lambda x, y: motion.disagreement(self._flow(x, y), self._flow(y, x)), a, b)
 
     def _one(self, window: Sequence[Tensor]) -> Restored:
         self._kept.hold(window)
+        self._beside = _adjacent(window)
+        window = window[1:-1]  # the outermost frames only help to clean those beside them
         here = window[2]
         before, after = self._neighbours(window)
         if before is None or after is None:
             return Restored(here)  # at a cut: what one side alone says is no evidence
-        suspects: _Suspects = self._kept.of("suspects", self._suspects, before, here, after)
+        suspects: Suspects = self._kept.of("suspects", self._suspects, before, here, after)
         spots = suspects.spots
         size = here.shape[1] * here.shape[2]
         if int(spots.areas[1:].sum()) > self._most * size:
@@ -121,11 +96,13 @@ class DirtPass:
         covered = motion.grow(spots.chosen(strong), _ASTRAY)
         flows = [self._under(here, other, covered) for other in (before, after)]
         moved = [motion.warp(self._kept.luma(p), f) for p, f in zip((before, after), flows, strict=True)]
-        again = self._against(self._kept.luma(here), moved, covered)
+        again = against(self._kept.luma(here), moved, self._threshold, covered)
         sound = strong & self._trusted(spots, covered, here, before, after, flows)
+        calm = ~amid_unrest(spots, strong, self._unlike(before, after, flows))
+        sound &= calm
         sound &= spots.most(np.where(again.sign == suspects.sign, again.strength, 0)) >= 1.0
         dirt = sound & ~self._moves(spots, sound, suspects, window, moved)
-        dirt &= ~_amid_movement(spots, dirt, strong & ~dirt)
+        dirt &= ~_amid_movement(spots, dirt, strong & calm & ~dirt)
         left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
         marks = frozenset({MOTION}) if left > _TOLD else frozenset()
         sure = spots.chosen(dirt) & (again.strength > 0.4)
@@ -149,41 +126,47 @@ class DirtPass:
             sides.append(next((p for p in others if differs(p) > _REPEAT * usual), None))
         return sides[0], sides[1]
 
-    def _against(self, here: Picture, others: Sequence[Picture], mask: Mask | None = None) -> _Suspects:
-        """What lies outside both other pictures' range alike. Their brightness is first made this one's.
+    def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> Suspects:
+        moved = [motion.warp(self._kept.luma(p), self._flow(here, p)) for p in (before, after)]
+        return against(self._kept.luma(here), moved, self._threshold)
 
-        mask: known spots; what the pictures differ by elsewhere tells how far a spot must stand out. Without it the
-        first look finds them.
-        """
-        parts = []
-        for other in others:
-            offset = motion.mean(np.clip(here - other, -self._threshold, self._threshold), 2 * _AROUND + 1)
-            low, high = motion.envelope(other + offset)
-            # Against the other's nearest value within a pixel: half a pixel of error is no spot.
-            parts.append(np.maximum(here - high, 0) - np.maximum(low - here, 0))
-            parts.append(here - other - offset)
-        e1, d1, e2, d2 = parts
-        size = np.minimum(np.abs(e1), np.abs(e2))
-        size[(e1 > 0) != (e2 > 0)] = 0
-        usual = np.minimum(np.minimum(np.abs(d1), np.abs(d2)), self._threshold)
-        rough = size > 0.5 * self._threshold if mask is None else mask
-        around = motion.mean_outside(usual, motion.grow(rough, 3), _AROUND)
-        level = np.maximum(np.float32(self._threshold), _STANDS_OUT * around)
-        # Where the neighbours themselves are of two minds, something moves.
-        size[np.abs(d1 - d2) > np.maximum(0.7 * size, 0.5 * level)] = 0
-        plain = np.where((d1 > 0) == (d2 > 0), np.minimum(np.abs(d1), np.abs(d2)), 0) / level
-        strength, spots = size / level, motion.regions(size > 0.4 * level)
-        bright = spots.sum(e1 > 0) > 0.5 * spots.areas
-        return _Suspects(strength, plain, e1 > 0, spots, spots.most(strength), bright)
+    def _flow(self, a: Tensor, b: Tensor) -> Picture:
+        """From a to b, as it is without what may be dirt in either: a spot leads the flow astray far around it."""
+        return self._kept.of("clean flow", lambda x, y: motion.flow(self._cleaned(x), self._cleaned(y)), a, b)
 
-    def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> _Suspects:
-        moved = [motion.warp(self._kept.luma(p), self._kept.flow(here, p)) for p in (before, after)]
-        return self._against(self._kept.luma(here), moved)
+    def _cleaned(self, picture: Tensor) -> Picture:
+        """Luma with whatever may be dirt filled: for the flow alone, so nothing is lost where it was none."""
+        before, after = self._beside.get(id(picture), (picture, picture))
+        if len({id(before), id(picture), id(after)}) < 3:  # at a cut
+            return self._kept.luma(picture)
+        return self._kept.of("cleaned", self._clean, before, picture, after)
+
+    def _clean(self, before: Tensor, here: Tensor, after: Tensor) -> Picture:
+        luma, others = self._kept.luma(here), [self._kept.luma(p) for p in (before, after)]
+        flows = [motion.flow(luma, other, quick=True) for other in others]
+        moved = [motion.warp(other, flow) for other, flow in zip(others, flows, strict=True)]
+        first = against(luma, moved, self._threshold)
+        spots = first.spots.chosen((first.peaks >= 1.0) & (first.spots.areas <= self._largest * luma.size))
+        if not spots.any():
+            return luma
+        mask = motion.grow(spots, 3)
+        covered = motion.grow(mask, _ASTRAY)
+        under = [motion.warp(o, motion.mean_outside(f, covered, AROUND)) for o, f in zip(others, flows, strict=True)]
+        fill = np.float32(0.5) * (under[0] + under[1])
+        fill += motion.mean_outside(luma - fill, mask, AROUND)
+        return np.where(mask, fill, luma)
+
+    def _unlike(self, before: Tensor, after: Tensor, flows: Sequence[Picture]) -> Picture:
+        """By how much the neighbours differ, as they moved, without what may be dirt in them."""
+        a, b = (motion.warp(self._cleaned(p), f) for p, f in zip((before, after), flows, strict=True))
+        apart = a - b
+        brightness = motion.mean(np.clip(apart, -self._threshold, self._threshold), 2 * AROUND + 1)
+        return np.asarray(np.abs(apart - brightness), np.float32)
 
     def _under(self, here: Tensor, other: Tensor, covered: Mask) -> Picture:
         """The flow, with what lies under spots taken from around them."""
-        flow = self._kept.flow(here, other)
-        around = motion.mean_outside(flow, covered, _AROUND)
+        flow = self._flow(here, other)
+        around = motion.mean_outside(flow, covered, AROUND)
         return np.where(covered[..., None], around, flow)
 
     def _trusted(
@@ -203,7 +186,7 @@ class DirtPass:
             allowed = self._trust + 0.1 * np.hypot(flow[..., 0], flow[..., 1])
             # In a flat place a flow may be anything, and it does not matter.
             matters = np.maximum(apart - allowed, 0) * steep
-            around = motion.mean_outside(matters, covered, _AROUND)
+            around = motion.mean_outside(matters, covered, AROUND)
             sound &= spots.sum(around > 0.4 * self._threshold) < 0.3 * np.maximum(spots.areas, 1)
         return sound
 
@@ -211,7 +194,7 @@ class DirtPass:
         self,
         spots: Regions,
         asked: NDArray[np.bool_],
-        suspects: _Suspects,
+        suspects: Suspects,
         window: Sequence[Tensor],
         moved: Sequence[Picture],
     ) -> NDArray[np.bool_]:
@@ -224,7 +207,7 @@ class DirtPass:
             if n == 0:
                 continue
             box = spots.boxes[n]
-            found[n] = any(_same_kind(suspects, int(n), o, reach) for o in others)
+            found[n] = speak_of_movement(suspects, int(n), others, reach)
             if found[n] or spots.areas[n] < _SPECK:
                 continue
             left, top = (max(0, int(v) - 2) for v in box[:2])
@@ -238,8 +221,8 @@ class DirtPass:
             )
         return found
 
-    def _others(self, window: Sequence[Tensor]) -> list[_Suspects]:
-        """What was suspect in the neighbouring frames, against their own neighbours."""
+    def _others(self, window: Sequence[Tensor]) -> list[Apart]:
+        """What differs from this frame in each of its neighbours."""
         found = []
         for far, near, other in ((0, 1, 3), (4, 3, 1)):
             # Where the neighbour is the shot's first or last frame, both frames on its one side speak.
@@ -248,8 +231,14 @@ class DirtPass:
             if third == other:
                 three = [window[2], window[near], window[other]]
             if len({id(p) for p in three}) == 3:
-                found.append(self._kept.of("suspects", self._suspects, *three))
+                theirs: Suspects = self._kept.of("suspects", self._suspects, *three)
+                found.append(theirs.apart[0 if three[0] is window[2] else 1])
         return found
+
+
+def _adjacent(window: Sequence[Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+    """id of a frame → the frames before and after it; not of the outermost ones."""
+    return {id(window[i]): (window[i - 1], window[i + 1]) for i in range(1, len(window) - 1)}
 
 
 def _steepness(luma: Picture) -> Picture:
@@ -270,25 +259,12 @@ def _amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.boo
     return spots.sum(moving > taken) > 0.5 * spots.areas
 
 
-def _same_kind(suspects: _Suspects, n: int, other: _Suspects, reach: int) -> bool:
-    """Whether a neighbour has something nearby that is as bright or dark, and a good part as large: together, for what
-    rains or sparkles comes in other pieces each time."""
-    mine, theirs = suspects.spots, other.spots
-    sides = (theirs.boxes[:, 2:] - theirs.boxes[:, :2]).max(1)
-    own = int((mine.boxes[n, 2:] - mine.boxes[n, :2]).max())
-    near = np.hypot(*(theirs.middles - mine.middles[n]).T) < reach + 0.75 * (sides + own)
-    near &= (other.bright == suspects.bright[n]) & (other.peaks >= 0.6)
-    near &= theirs.areas <= _LARGER * mine.areas[n]
-    near[0] = False
-    return bool(theirs.areas[near].sum() >= _PART * mine.areas[n])
-
-
 def _filled(here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask) -> Tensor:
     """The picture with the masked spots from its neighbours, as bright as it is around them. Outside bit for bit."""
     shown, p, q = (np.ascontiguousarray(t.permute(1, 2, 0).cpu().numpy()) for t in (here, before, after))
     fill = 0.5 * (motion.warp(p, flows[0], sharp=True) + motion.warp(q, flows[1], sharp=True))
     wide = motion.grow(mask, 1)
-    fill = fill + motion.mean_outside(shown - fill, motion.grow(mask, 3), _AROUND)
+    fill = fill + motion.mean_outside(shown - fill, motion.grow(mask, 3), AROUND)
     # The spot's own faint edge: half of each.
     edge = motion.grow(mask, 2) & ~wide
     out = np.where(wide[..., None], fill, np.where(edge[..., None], 0.5 * (fill + shown), shown))

@@ -1,0 +1,76 @@
+"""What speaks for dirt and what against it: other dirt nearby does not, a limb that turns back does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.restore.test_passes import Clip, bar, frames_of, pan, restored
+
+LARGE = "{pass: dirt, largest: 0.05}"
+
+
+def blotch(frame: Clip, y: int, x: int, r: int, level: float) -> None:
+    rows, columns = np.mgrid[: frame.shape[0], : frame.shape[1]]
+    frame[np.hypot(rows - y, columns - x) < r] = level
+
+
+def grained(clip: Clip) -> Clip:
+    return clip + np.random.default_rng(1).normal(0, 3 / 255, clip.shape).astype(np.float32)
+
+
+def left(out: Clip, clean: Clip, k: int, y: int, x: int, r: int) -> float:
+    """Mean error inside a blotch of frame k."""
+    return float(np.abs(out - clean)[k, y - r // 2 : y + r // 2, x - r // 2 : x + r // 2].mean())
+
+
+def test_a_blotch_is_mended_though_a_neighbour_has_another_nearby() -> None:
+    clean = pan(7, size=(240, 320))
+    clip = clean.copy()
+    blotch(clip[3], 120, 160, 8, 0.02)
+    blotch(clip[2], 100, 180, 6, 0.1)
+    out, _ = restored(grained(clip), "pass: dirt")
+    assert left(out, clean, 3, 120, 160, 8) < 0.05
+    assert left(out, clean, 2, 100, 180, 6) < 0.05
+
+
+def test_it_stays_where_both_neighbours_have_the_like_or_one_has_its_twin() -> None:
+    for places in ({2: (108, 148), 3: (120, 160), 4: (132, 172)}, {3: (120, 160), 4: (132, 172)}):
+        clip = pan(7, size=(240, 320))
+        for k, (y, x) in places.items():
+            blotch(clip[k], y, x, 8, 0.02)
+        out, worker = restored(grained(clip), "pass: dirt")
+        assert (out[3, 116:124, 156:164] < 0.15).all(), places
+        assert "fast-motion" in worker.flags[3]
+
+
+@pytest.mark.parametrize(("y", "x"), [(14, 160), (120, 306), (226, 40)])
+def test_a_large_blotch_leads_no_flow_astray_not_even_at_the_edge(y: int, x: int) -> None:
+    clean = pan(7, (2.0, 0.5), size=(240, 320))
+    clip = clean.copy()
+    blotch(clip[3], y, x, 13, 0.95)
+    out, _ = restored(grained(clip), LARGE)
+    assert left(out, clean, 3, y, x, 13) < 0.06
+
+
+def test_a_limb_stays_even_where_it_turns_back() -> None:
+    """There its neighbour on one side still overlaps it, so that it stands out from one frame alone."""
+    clip = pan(12, (0.4, 0.1), size=(240, 320))
+    bar(clip)
+    clip = grained(clip)
+    out, _ = restored(clip, LARGE)
+    source = frames_of(clip).planes[0].astype(np.float32) / 65535
+    wrong = (np.abs(out - source) > 4 / 255).mean((1, 2))
+    assert wrong.max() <= 1e-3, wrong
+
+
+def test_tile_lengths_and_cuts_leave_no_trace() -> None:
+    """A frame is cleaned for the flow by its neighbours, which in turn are cleaned by theirs: all within the radius."""
+    clip = np.concatenate([pan(5, size=(160, 240)), pan(4, (2.0, 0.0), seed=3, size=(160, 240)), pan(2, seed=5)])
+    rng = np.random.default_rng(4)
+    for frame in clip:
+        for _ in range(4):
+            blotch(frame, *rng.integers(10, 150, 2), rng.integers(3, 9), rng.choice([0.03, 0.97]))
+    whole, _ = restored(clip, "pass: dirt")
+    for length in (1, 2, 3, 5):
+        assert np.array_equal(restored(clip, "pass: dirt", length=length)[0], whole), length
