@@ -103,8 +103,7 @@ class Meter:
         range. All on one device. ``shift``: px by which restoring moved the frame. Frames come in order without gaps,
         else ValueError. Of the tensors, none is kept; code values are, and only to the next frame.
         """
-        if self._last is not None and number != self._last + 1:
-            raise ValueError(f"frame {number} does not follow frame {self._last}")
+        self._follows(number)
         codes = measures.component_codes(before, self._format)
         luma = measures.luma_of(codes, self._format.model)
         source = signals.codes_of(codes, luma, self._format)
@@ -142,6 +141,21 @@ class Meter:
             self._blocks[number] = measures.block_means(luma_output)
         self._last, self._before = number, kept
 
+    def pass_by(self, number: int, planes: tuple[Tensor, ...]) -> None:
+        """Look at frame ``number`` of the source, of which no figures are wanted, for the sake of its neighbours'.
+
+        ``planes`` as in ``see``. Wanted are the ``FIGURES_RADIUS`` frames before those whose figures will be asked for,
+        and as many after them, as far as there are any.
+        """
+        self._follows(number)
+        luma = measures.luma_of(measures.component_codes(planes, self._format), self._format.model)
+        self._warps.see(number, luma, luma)
+        self._last, self._before = number, None
+
+    def _follows(self, number: int) -> None:
+        if self._last is not None and number != self._last + 1:
+            raise ValueError(f"frame {number} does not follow frame {self._last}")
+
     def _unsupported(self, luma: Tensor, change: Tensor) -> Tensor:
         if self._before is None:
             return torch.zeros((), dtype=torch.float64, device=luma.device)
@@ -166,8 +180,8 @@ class Meter:
         """Figures of the frames ``[first, last)``, in order.
 
         ``cuts_before``: numbers of the frames before which the picture changes; those, and a frame whose predecessor
-        was not seen, have no flicker and nothing else that is between frames. Raises ValueError where a frame was not
-        seen.
+        was not seen, have no flicker and nothing else that is between frames. Of the frames that were passed by it
+        should know too. Raises ValueError where a frame was not seen.
         """
         missing = next((n for n in range(first, last) if n not in self._seen), None)
         if missing is not None:
@@ -180,10 +194,12 @@ class Meter:
         told = []
         for n in range(first, last):
             previous = rows[n - 1 - start] if n > start and n not in cuts_before else None
-            told.append(self._tell(n, rows[n - start], previous))
+            told.append(self._tell(n, rows[n - start], previous, cuts_before))
         return told
 
-    def _tell(self, number: int, values: Sequence[float], previous: Sequence[float] | None) -> FrameFigures:
+    def _tell(
+        self, number: int, values: Sequence[float], previous: Sequence[float] | None, cuts_before: Collection[int]
+    ) -> FrameFigures:
         warps = self._warps.errors(number) if previous is not None else (None, None)
         square_error, similar, touched, moved, black, unsupported, seam = values[:_OF_THE_PAIR]
         size = (len(values) - _OF_THE_PAIR) // 2
@@ -214,6 +230,8 @@ class Meter:
             signals_output=output.signals,
             warp_error_source=warps[0],
             warp_error_output=warps[1],
+            dirt_fraction=self._warps.dirt(number, cuts_before),
+            scratch_columns=self._warps.scratches(number, cuts_before),
             black_fraction=black,
             unsupported_fraction=unsupported if previous is not None else None,
             seam_space=seam * self._scale if self._borders.any else None,

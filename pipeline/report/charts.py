@@ -37,7 +37,7 @@ CHARTS: tuple[Chart, ...] = (
     Chart(
         "Changed where it stood still", "share", ("unsupported_fraction",), "What the frame before does not explain."
     ),
-    Chart("Dirt", "share", ("dirt_fraction",), "Share of the source's picture that the pass took for dirt."),
+    Chart("Dirt", "share", ("dirt_fraction",), "Share of the source's picture in spots that one frame shows alone."),
     Chart("Likeness (SSIM)", "1", ("ssim",), "1: equal to the source."),
     Chart("Likeness (PSNR)", "dB", ("psnr_db",), "100: equal to the source."),
     _both("Brightness", "8-bit code", "luma", "Mean luma."),
