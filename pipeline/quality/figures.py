@@ -12,7 +12,7 @@ from pipeline.quality import changes, measures, signals
 from pipeline.quality.warps import Shift, Warps
 from pipeline.types import NO_SIGNALS, SIGNALS, Colour, FrameFigures, PixelFormat, Signals
 
-_OF_THE_PAIR = 7
+_OF_THE_PAIR = 6
 """Raw figures of source and output together, before those of each."""
 _OF_ONE = ("mean", "variance", "noise", "energy", "ydif", "tout", "vrep", "brng", "udif", "vdif")
 """Raw figures of one picture, before its levels."""
@@ -113,7 +113,7 @@ class Meter:
         # A GPU is not asked: that would mean waiting for it, to save it work that it does not feel.
         if not luma.is_cuda and all(map(torch.equal, before, after)):
             output, look_output, luma_output = source, look, luma
-            pair = [zero, zero + 1.0, zero, zero, black, zero, zero]
+            pair = [zero, zero + 1.0, zero, zero, black, zero]
         else:
             others = measures.component_codes(after, self._format)
             luma_output = measures.luma_of(others, self._format.model)
@@ -122,15 +122,13 @@ class Meter:
             touched, square_error = measures.touched(codes, others, self._format)
             moved = changes.changed(rgb_before, rgb_after).logical_and_(touched)
             similar = measures.ssim(luma, luma_output, float(2 ** measures.code_depth(self._format) - 1))
-            change = luma_output - luma
             pair = [
                 square_error,
                 similar,
                 measures.share_of(touched),
                 measures.share_of(moved),
                 black,
-                self._unsupported(luma, change),
-                changes.seam(change, self._borders),
+                changes.seam(luma_output - luma, self._borders),
             ]
         now = _Kept.of(source)
         kept = _Pair(now, now if output is source else _Kept.of(output))
@@ -155,11 +153,6 @@ class Meter:
     def _follows(self, number: int) -> None:
         if self._last is not None and number != self._last + 1:
             raise ValueError(f"frame {number} does not follow frame {self._last}")
-
-    def _unsupported(self, luma: Tensor, change: Tensor) -> Tensor:
-        if self._before is None:
-            return torch.zeros((), dtype=torch.float64, device=luma.device)
-        return changes.unsupported(luma, change, self._before.source.luma, 1.0 / self._scale)
 
     def _between(self, kept: _Pair, look: _Look, look_output: _Look) -> list[Tensor]:
         """The looks with the differences to the frame before in their places."""
@@ -201,7 +194,7 @@ class Meter:
         self, number: int, values: Sequence[float], previous: Sequence[float] | None, cuts_before: Collection[int]
     ) -> FrameFigures:
         warps = self._warps.errors(number) if previous is not None else (None, None)
-        square_error, similar, touched, moved, black, unsupported, seam = values[:_OF_THE_PAIR]
+        square_error, similar, touched, moved, black, seam = values[:_OF_THE_PAIR]
         size = (len(values) - _OF_THE_PAIR) // 2
         at = (_OF_THE_PAIR, _OF_THE_PAIR + size)
         source, output = (self._stream(values[a : a + size], previous is not None) for a in at)
@@ -233,7 +226,7 @@ class Meter:
             dirt_fraction=self._warps.dirt(number, cuts_before),
             scratch_columns=self._warps.scratches(number, cuts_before),
             black_fraction=black,
-            unsupported_fraction=unsupported if previous is not None else None,
+            unsupported_fraction=self._warps.unsupported(number) if previous is not None else None,
             seam_space=seam * self._scale if self._borders.any else None,
         )
 

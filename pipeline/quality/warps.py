@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import motion
-from pipeline.quality import lines, measures, spots
+from pipeline.quality import invention, lines, measures, spots
 from pipeline.types import FIGURES_RADIUS
 
 WIDTH = 320
@@ -41,6 +41,8 @@ class _Small:
 
     source: Picture
     output: Picture
+    change: Picture | None
+    """Mean absolute change of the pixels that each stands for; None where it is equal."""
     shift: Shift
 
 
@@ -62,6 +64,7 @@ class _Told:
 
     found: tuple[lines.Line, ...]
     errors: Errors = (0.0, 0.0)
+    unsupported: float = 0.0
     moves: lines.Moves = ()
     """Of the scene beside the frame's lines, to the frame before."""
     moves_before: lines.Moves = ()
@@ -96,7 +99,7 @@ class Warps:
         rest is done on threads beside it."""
         height, self._width = source.shape
         self._factor = factor = max(1, min(round(self._width / WIDTH), height))
-        pictures = [source] if output is source else [source, output]
+        pictures = [source] if output is source else [source, output, (output - source).abs_()]
         small = torch.stack([measures.reduced(p, factor) for p in pictures]).mul_(self._scale)
         bands = lines.bands(source).mul_(self._scale)
         if not small.is_cuda:
@@ -125,7 +128,8 @@ class Warps:
 
         def look() -> _Seen:
             ready()
-            now = _Small(small[0], small[-1], shift)
+            same = len(small) == 1
+            now = _Small(small[0], small[0] if same else small[1], None if same else small[2], shift)
             return _look(now, lines.find(bands, height), before[-1].result().now if before else None)
 
         seen = submit(look)
@@ -135,6 +139,11 @@ class Warps:
     def errors(self, number: int) -> Errors:
         """Of a frame that was seen, against the one seen before it; 0 of the first. Waits for it."""
         return self._told[number].result().errors
+
+    def unsupported(self, number: int) -> float:
+        """Share of a frame that was changed though the frame seen before it bears it out: see ``invention``; 0 of the
+        first. Waits for it."""
+        return self._told[number].result().unsupported
 
     def dirt(self, number: int, cuts_before: Collection[int]) -> float:
         """Share of a frame's pixels that lie in spots of that frame alone; 0 where its shot or what was seen begins or
@@ -201,12 +210,23 @@ def _tell(seen: Sequence[_Seen], factor: int) -> _Told:
     return _Told(
         here.found,
         _errors(here.now, before.now, here.before.there, factor),
+        _unsupported(here, before, factor),
         lines.beside(here.found, here.now.source, here.before.there, factor),
         lines.beside(before.found, before.now.source, here.before.back, factor),
         dirt,
         far,
         past,
     )
+
+
+def _unsupported(here: _Seen, before: _Seen, factor: int) -> float:
+    now, other = here.now, here.before
+    if now.change is None or other is None:
+        return 0.0
+    if before.before is not None and here.apart < _REPEAT * before.apart:
+        other = before.before  # a repeat bears out its own dirt
+    x, y = now.shift
+    return invention.share(now.source, now.output, now.change, other, (x / factor, y / factor))
 
 
 def _errors(now: _Small, before: _Small, flow: motion.Flow, factor: int) -> Errors:

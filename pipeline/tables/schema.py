@@ -165,8 +165,8 @@ FRAME_COLUMNS: tuple[Column, ...] = (
         "unsupported_fraction",
         _REAL,
         FRACTION,
-        "share of pixels that were changed by more than 24 8-bit codes though the source stands still there from the "
-        f"frame before; {_DIFFERENCE}",
+        "share of the picture, reduced to about 320 px of width, that was changed by more than 24 8-bit codes though "
+        f"the frame before, along the source's optical flow, shows there what the source does; {_DIFFERENCE}",
         True,
     ),
     Column(
