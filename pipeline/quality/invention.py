@@ -42,11 +42,13 @@ def share(
     still = shift == (0.0, 0.0)
     if not still:
         output = motion.warp(output, np.broadcast_to(np.asarray(shift, np.float32), (*source.shape, 2)), sharp=True)
+    elif not (change > INVENTED).any():
+        return 0.0
     expected = _as_bright(source, output)
-    most = np.abs(output - expected)
+    strong = np.abs(output - expected) > INVENTED
     if still:
-        np.maximum(most, change - np.abs(expected - source), out=most)
-    strong = most > INVENTED
+        strong |= change - np.abs(expected - source) > INVENTED
+        strong &= change > INVENTED
     if not strong.any():
         return 0.0
     length = np.hypot(before.there[..., 0], before.there[..., 1])

@@ -230,12 +230,14 @@ def _unsupported(here: _Seen, before: _Seen, factor: int) -> float:
 
 
 def _errors(now: _Small, before: _Small, flow: motion.Flow, factor: int) -> Errors:
-    source = _apart(now.source, before.source, flow)
+    inside = _inside(flow)
+    source = _apart(now.source, before.source, flow, inside)
     if now.output is now.source and before.output is before.source:
         return source, source
     if now.shift != (0.0, 0.0) or before.shift != (0.0, 0.0):
         flow = _with(flow, now.shift, before.shift, factor)
-    return source, _apart(now.output, before.output, flow)
+        inside = _inside(flow)
+    return source, _apart(now.output, before.output, flow, inside)
 
 
 def _with(flow: motion.Flow, now: Shift, before: Shift, factor: int) -> motion.Flow:
@@ -244,11 +246,15 @@ def _with(flow: motion.Flow, now: Shift, before: Shift, factor: int) -> motion.F
     return motion.warp(flow, np.broadcast_to(-here, flow.shape)) + (there - here)
 
 
-def _apart(now: Picture, before: Picture, flow: motion.Flow) -> float:
-    """Mean absolute difference over the points that were inside the picture; 0 where none was."""
-    height, width = now.shape
+def _inside(flow: motion.Flow) -> NDArray[np.bool_]:
+    """(H, W) the points that were inside the picture."""
+    height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return np.asarray((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))
+
+
+def _apart(now: Picture, before: Picture, flow: motion.Flow, inside: NDArray[np.bool_]) -> float:
+    """Mean absolute difference over the points that were inside the picture; 0 where none was."""
     apart = np.abs(now - motion.warp(before, flow, sharp=True))
     return float((apart * inside).sum(dtype=np.float64) / max(1, np.count_nonzero(inside)))
