@@ -92,7 +92,7 @@ _rows = st.builds(
     psnr_db=_figure,
     flicker_source=_maybe,
     tout_output=_maybe,
-    scratch_columns=st.none() | _int,
+    scratch_columns=_int,
     signals_source=st.tuples(*[_maybe] * len(SIGNAL_NAMES.split())),
     seam_time=_maybe,
     flags=st.lists(_text, max_size=3).map(tuple),
@@ -194,7 +194,7 @@ class TestJoin:
             assert np.isnan(a.by_shot["ydif_source"][s.number]) != has
         assert a.means["ssim"] == pytest.approx(np.mean([r.ssim for r in rows]))
         assert a.means["ydif_source"] == (1.5 if any(r.ydif_source for r in rows) else None)
-        assert a.means["dirt_fraction"] is None
+        assert a.means["tout_source"] is None
         assert a.psnr_min_db == min(r.psnr_db for r in rows)
         assert a.touched_frames == sum(r.frame % 2 for r in rows)
         assert a.flags.get("dark", 0) == a.flagged_frames == sum(r.frame % 3 > 0 for r in rows)

@@ -27,7 +27,7 @@ from pipeline.restore.device import begin_peak, device_name, peak_device_bytes
 from pipeline.restore.engine import spans
 from pipeline.restore.staging import Begun
 from pipeline.spec import Spec
-from pipeline.types import Edge, Edges, FrameFigures, Frames, NetInfo, PassPlan
+from pipeline.types import FIGURES_RADIUS, Edge, Edges, FrameFigures, Frames, NetInfo, PassPlan
 
 DAMAGED = "damaged"
 """Flag of a frame whose source is damaged, or builds on a picture that is (``source.damaged: flag``)."""
@@ -87,6 +87,7 @@ class TileRestorer:
             borders=_borders(work, self._nets),
             edges=ends,
         )
+        self._pass_by(meter, work, frames, range(max(tile.read_first, tile.first - FIGURES_RADIUS), tile.restore_first))
         restored = self._restorer.run(
             frames,
             tile,
@@ -97,9 +98,10 @@ class TileRestorer:
             fields=plan.reel.interlaced,
             begun=begun,
         )
+        self._pass_by(meter, work, frames, range(tile.last, min(tile.read_last, tile.last + FIGURES_RADIUS)))
         edges = [_edge(restored, meter, n) for n in ends]
         core = range(tile.first, tile.last)
-        cut = {n: bool(decoded.cuts[n - tile.read_first]) for n in core}
+        cut = {n: bool(decoded.cuts[n - tile.read_first]) for n in range(tile.read_first, tile.read_last)}
         figures = meter.figures(tile.first, tile.last, {n for n, c in cut.items() if c})
         flags = [tuple(sorted({*self._restorer.flags.get(n, ()), *_of_source(work, decoded, n)})) for n in core]
         pictures = self._pictures(work, decoded, restored, figures, flags)
@@ -120,6 +122,11 @@ class TileRestorer:
             device_peak_bytes=peak_device_bytes(self._restorer.device),
             pictures=tuple(pictures),
         )
+
+    def _pass_by(self, meter: Meter, work: ReelWork, frames: Frames, numbers: range) -> None:
+        reel = work.plan.reel
+        for n in numbers:
+            meter.pass_by(n, self._restorer.planes(frames, n, reel.colour, fields=reel.interlaced))
 
     def _start(self, tile_id: str) -> Begun:
         """A tile's turn has come: what was begun of it. What was begun before it is of tiles that never came: what they

@@ -342,21 +342,23 @@ def _rows(plan: Plan, restored: Restored, output_md5: Sequence[str]) -> list[Fra
             device=restored.device,
             seconds=each,
             flags=restored.flags[i],
-            **_fields(restored.figures[i]),
-            **_columns(restored.found[i]),
+            **_measured(restored.figures[i], restored.found[i]),
         )
         for i, n in enumerate(range(tile.first, tile.last))
     ]
 
 
-def _fields(figures: FrameFigures) -> dict[str, Any]:
-    """Not ``asdict``, which copies each signal by itself."""
-    return {f.name: getattr(figures, f.name) for f in dataclasses.fields(figures)}
-
-
-def _columns(found: Mapping[str, float]) -> dict[str, Any]:
-    """What passes found, as a row has it; a count is a whole number."""
-    return {k: round(v) if k == "scratch_columns" else v for k, v in found.items()}
+def _measured(figures: FrameFigures, found: Mapping[str, float]) -> dict[str, Any]:
+    """A row's figures. What a pass found comes before what was measured of the same; a count is a whole number. A frame
+    that no pass moved was moved by nothing."""
+    # Not ``asdict``, which copies each signal by itself.
+    told = {f.name: getattr(figures, f.name) for f in dataclasses.fields(figures)}
+    return {
+        "shift_x_px": 0.0,
+        "shift_y_px": 0.0,
+        **told,
+        **{k: round(v) if k == "scratch_columns" else v for k, v in found.items()},
+    }
 
 
 def is_final(error: BaseException) -> bool:

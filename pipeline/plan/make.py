@@ -16,7 +16,19 @@ from pipeline.plan.memory import tile_bytes, worker_bytes
 from pipeline.plan.tiles import cut_into_tiles, run_up
 from pipeline.spec import Spec
 from pipeline.treatments import Treatment
-from pipeline.types import ENGINE_VERSION, Curves, FrameIndex, NetInfo, Override, PassPlan, Plan, Reel, Sha256, Tile
+from pipeline.types import (
+    ENGINE_VERSION,
+    FIGURES_RADIUS,
+    Curves,
+    FrameIndex,
+    NetInfo,
+    Override,
+    PassPlan,
+    Plan,
+    Reel,
+    Sha256,
+    Tile,
+)
 
 _NOT_PICTURES = ("cluster", "keep_work")
 """Parts of a spec that change no picture: a job may go on under others, so they are in no id."""
@@ -44,7 +56,10 @@ def make_plan(
     chain = chain_of(spec, nets)
     overrides = tuple(_overrides(reel, total, spec))
     reach = sum(p.radius for p in chain)
-    tiles = cut_into_tiles(index, first, last, spec.tiles.frames, reach + cuts.RADIUS)
+    # What figures look at must be at hand, and known to be of one shot, whatever the chain; the frame at the border of
+    # a cut that is farthest away counts among those that tell of it.
+    halo = max(reach + cuts.RADIUS, FIGURES_RADIUS + cuts.RADIUS - 1)
+    tiles = cut_into_tiles(index, first, last, spec.tiles.frames, halo)
     said = spec.canonical()
     others = (*_NOT_PICTURES, *_REPORT, "chain", "shots", "tiles")
     pictures = {k: v for k, v in said.items() if k not in others}

@@ -12,6 +12,11 @@ _LIBRARIES = 900 << 20
 """Bytes that Python with torch, av and pyarrow takes in a worker before any picture."""
 _FIGURES = 96
 """Bytes of a pixel while a frame's figures are taken; 42 (4:2:0) to 93 (RGB) measured."""
+_MOVEMENT = 200
+"""Bytes of a pixel of the reduced picture that frames are followed on: three of them, their flows, and what is made of
+them to find dirt; 160 counted."""
+_FOLLOWED = 480
+"""Px of width that the reduced picture has at most."""
 _RGB = 3 * 4
 """Bytes of a pixel as RGB float32."""
 _WORK_PX = {str(t.model_fields["kind"].default): t.bytes_px for t in TREATMENTS}
@@ -81,6 +86,7 @@ def worker_bytes(
         + sum(_weight_bytes(net, engine, copies=2 if reel.interlaced else 1) for net in run)
         + max(activations, default=0)
         + (windows * _RGB + _FIGURES + work) * picture
+        + _MOVEMENT * picture * min(1.0, (_FOLLOWED / reel.width) ** 2)
         + tile_bytes(reel, tiles, spec.stills)
     )
 

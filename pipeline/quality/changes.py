@@ -7,18 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.quality import measures
-
 CHANGE_THRESHOLD = 4.0 / 255.0
 """A pixel counts as changed where an RGB channel moves by more than this share of full range."""
 
 # A change of exactly 4/255 is none, though float32 may put it some ulps above.
 _CHANGE_SLACK = 1e-6
-
-STILL = 6.0
-"""8-bit codes: a pixel stands still where its luma moves by no more from one frame of the source to the next."""
-INVENTED = 24.0
-"""8-bit codes: a pixel that stands still and whose luma was moved by more was changed without the neighbour's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +35,6 @@ def changed(before: Tensor, after: Tensor) -> Tensor:
     for channel in (1, 2):
         torch.maximum(most, (after[channel] - before[channel]).abs_(), out=most)
     return most > CHANGE_THRESHOLD + _CHANGE_SLACK
-
-
-def unsupported(luma: Tensor, change: Tensor, luma_before: Tensor, step: float) -> Tensor:
-    """Share of pixels that were changed though the frame before bears them out, float64 scalar.
-
-    Conservative, and without motion: only pixels that stand still in the source from the frame before (``STILL``) are
-    looked at, and only changes of more than ``INVENTED`` count. Dirt, flicker and whatever moves fail the first test; a
-    net that draws something into a quiet wall passes both. ``step``: code values in one 8-bit code.
-    """
-    still = (luma - luma_before).abs_() <= STILL * step
-    return measures.share_of(still.logical_and_(change.abs() > INVENTED * step))
 
 
 def seam(change: Tensor, borders: Borders) -> Tensor:

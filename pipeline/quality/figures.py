@@ -12,7 +12,7 @@ from pipeline.quality import changes, measures, signals
 from pipeline.quality.warps import Shift, Warps
 from pipeline.types import NO_SIGNALS, SIGNALS, Colour, FrameFigures, PixelFormat, Signals
 
-_OF_THE_PAIR = 7
+_OF_THE_PAIR = 6
 """Raw figures of source and output together, before those of each."""
 _OF_ONE = ("mean", "variance", "noise", "energy", "ydif", "tout", "vrep", "brng", "udif", "vdif")
 """Raw figures of one picture, before its levels."""
@@ -103,8 +103,7 @@ class Meter:
         range. All on one device. ``shift``: px by which restoring moved the frame. Frames come in order without gaps,
         else ValueError. Of the tensors, none is kept; code values are, and only to the next frame.
         """
-        if self._last is not None and number != self._last + 1:
-            raise ValueError(f"frame {number} does not follow frame {self._last}")
+        self._follows(number)
         codes = measures.component_codes(before, self._format)
         luma = measures.luma_of(codes, self._format.model)
         source = signals.codes_of(codes, luma, self._format)
@@ -114,7 +113,7 @@ class Meter:
         # A GPU is not asked: that would mean waiting for it, to save it work that it does not feel.
         if not luma.is_cuda and all(map(torch.equal, before, after)):
             output, look_output, luma_output = source, look, luma
-            pair = [zero, zero + 1.0, zero, zero, black, zero, zero]
+            pair = [zero, zero + 1.0, zero, zero, black, zero]
         else:
             others = measures.component_codes(after, self._format)
             luma_output = measures.luma_of(others, self._format.model)
@@ -123,15 +122,13 @@ class Meter:
             touched, square_error = measures.touched(codes, others, self._format)
             moved = changes.changed(rgb_before, rgb_after).logical_and_(touched)
             similar = measures.ssim(luma, luma_output, float(2 ** measures.code_depth(self._format) - 1))
-            change = luma_output - luma
             pair = [
                 square_error,
                 similar,
                 measures.share_of(touched),
                 measures.share_of(moved),
                 black,
-                self._unsupported(luma, change),
-                changes.seam(change, self._borders),
+                changes.seam(luma_output - luma, self._borders),
             ]
         now = _Kept.of(source)
         kept = _Pair(now, now if output is source else _Kept.of(output))
@@ -142,10 +139,20 @@ class Meter:
             self._blocks[number] = measures.block_means(luma_output)
         self._last, self._before = number, kept
 
-    def _unsupported(self, luma: Tensor, change: Tensor) -> Tensor:
-        if self._before is None:
-            return torch.zeros((), dtype=torch.float64, device=luma.device)
-        return changes.unsupported(luma, change, self._before.source.luma, 1.0 / self._scale)
+    def pass_by(self, number: int, planes: tuple[Tensor, ...]) -> None:
+        """Look at frame ``number`` of the source, of which no figures are wanted, for the sake of its neighbours'.
+
+        ``planes`` as in ``see``. Wanted are the ``FIGURES_RADIUS`` frames before those whose figures will be asked for,
+        and as many after them, as far as there are any.
+        """
+        self._follows(number)
+        luma = measures.luma_of(measures.component_codes(planes, self._format), self._format.model)
+        self._warps.see(number, luma, luma)
+        self._last, self._before = number, None
+
+    def _follows(self, number: int) -> None:
+        if self._last is not None and number != self._last + 1:
+            raise ValueError(f"frame {number} does not follow frame {self._last}")
 
     def _between(self, kept: _Pair, look: _Look, look_output: _Look) -> list[Tensor]:
         """The looks with the differences to the frame before in their places."""
@@ -166,8 +173,8 @@ class Meter:
         """Figures of the frames ``[first, last)``, in order.
 
         ``cuts_before``: numbers of the frames before which the picture changes; those, and a frame whose predecessor
-        was not seen, have no flicker and nothing else that is between frames. Raises ValueError where a frame was not
-        seen.
+        was not seen, have no flicker and nothing else that is between frames. Of the frames that were passed by it
+        should know too. Raises ValueError where a frame was not seen.
         """
         missing = next((n for n in range(first, last) if n not in self._seen), None)
         if missing is not None:
@@ -180,12 +187,14 @@ class Meter:
         told = []
         for n in range(first, last):
             previous = rows[n - 1 - start] if n > start and n not in cuts_before else None
-            told.append(self._tell(n, rows[n - start], previous))
+            told.append(self._tell(n, rows[n - start], previous, cuts_before))
         return told
 
-    def _tell(self, number: int, values: Sequence[float], previous: Sequence[float] | None) -> FrameFigures:
+    def _tell(
+        self, number: int, values: Sequence[float], previous: Sequence[float] | None, cuts_before: Collection[int]
+    ) -> FrameFigures:
         warps = self._warps.errors(number) if previous is not None else (None, None)
-        square_error, similar, touched, moved, black, unsupported, seam = values[:_OF_THE_PAIR]
+        square_error, similar, touched, moved, black, seam = values[:_OF_THE_PAIR]
         size = (len(values) - _OF_THE_PAIR) // 2
         at = (_OF_THE_PAIR, _OF_THE_PAIR + size)
         source, output = (self._stream(values[a : a + size], previous is not None) for a in at)
@@ -214,8 +223,10 @@ class Meter:
             signals_output=output.signals,
             warp_error_source=warps[0],
             warp_error_output=warps[1],
+            dirt_fraction=self._warps.dirt(number, cuts_before),
+            scratch_columns=self._warps.scratches(number, cuts_before),
             black_fraction=black,
-            unsupported_fraction=unsupported if previous is not None else None,
+            unsupported_fraction=self._warps.unsupported(number) if previous is not None else None,
             seam_space=seam * self._scale if self._borders.any else None,
         )
 

@@ -34,10 +34,8 @@ def _both(title: str, unit: str, name: str, text: str) -> Chart:
 
 CHARTS: tuple[Chart, ...] = (
     Chart("Changed", "share", ("changed_fraction",), "Share of the picture that moved by more than 4/255."),
-    Chart(
-        "Changed where it stood still", "share", ("unsupported_fraction",), "What the frame before does not explain."
-    ),
-    Chart("Dirt", "share", ("dirt_fraction",), "Share of the source's picture that the pass took for dirt."),
+    Chart("Changed though it was sound", "share", ("unsupported_fraction",), "What the frame before does not explain."),
+    Chart("Dirt", "share", ("dirt_fraction",), "Share of the source's picture in spots that one frame shows alone."),
     Chart("Likeness (SSIM)", "1", ("ssim",), "1: equal to the source."),
     Chart("Likeness (PSNR)", "dB", ("psnr_db",), "100: equal to the source."),
     _both("Brightness", "8-bit code", "luma", "Mean luma."),

@@ -185,6 +185,11 @@ class Restorer:
         converter = self._converter(frames.format, colour, fields)
         return converter.to_rgb([p[None] for p in converter.upload(frames.frame(number))])[0]
 
+    @torch.inference_mode()
+    def planes(self, frames: Frames, number: int, colour: Colour, *, fields: bool = False) -> Planes:
+        """One frame's native planes on the device, as ``run`` shows them to its observer; ``fields`` as there."""
+        return self._converter(frames.format, colour, fields).upload(frames.frame(number))
+
     def _check(self, frames: Frames, tile: Tile, cuts: NDArray[np.bool_]) -> None:
         """A tile that holds too little would give other pictures than its neighbours, silently."""
         if (frames.first, frames.last) != (tile.read_first, tile.read_last):

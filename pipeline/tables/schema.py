@@ -143,18 +143,30 @@ FRAME_COLUMNS: tuple[Column, ...] = (
         f"about 320 px of width; {_DIFFERENCE}",
         nullable=True,
     ),
-    Column("dirt_fraction", _REAL, FRACTION, "share of pixels taken for dirt in the source", True),
-    Column("scratch_columns", _INT, "px", "columns taken for vertical scratches in the source", True),
-    Column("shift_x_px", _REAL, "px", "shift to the right that was applied to steady the frame", True),
-    Column("shift_y_px", _REAL, "px", "shift downwards that was applied to steady the frame", True),
+    Column(
+        "dirt_fraction",
+        _REAL,
+        FRACTION,
+        "share of pixels in spots of this frame alone: what the pass dirt repaired, or, where none judged the frame, "
+        "what was measured in the source; 0 in a shot's first and last frame",
+    ),
+    Column(
+        "scratch_columns",
+        _INT,
+        "px",
+        "columns of upright lines that the scene moves behind: what the pass scratches repaired, or, where none judged "
+        "the frame, what was measured in the source; 0 in a shot of fewer than three frames",
+    ),
+    Column("shift_x_px", _REAL, "px", "shift to the right that was applied to steady the frame; 0 where none was"),
+    Column("shift_y_px", _REAL, "px", "shift downwards that was applied to steady the frame; 0 where none was"),
     *(column for name in SIGNALS for column in _signal(name)),
     Column("black_fraction", _REAL, FRACTION, "share of source pixels whose luma is below a tenth of the range", True),
     Column(
         "unsupported_fraction",
         _REAL,
         FRACTION,
-        "share of pixels that were changed by more than 24 8-bit codes though the source stands still there from the "
-        f"frame before; {_DIFFERENCE}",
+        "share of the picture, reduced to about 320 px of width, that was changed by more than 24 8-bit codes though "
+        f"the frame before, along the source's optical flow, shows there what the source does; {_DIFFERENCE}",
         True,
     ),
     Column(

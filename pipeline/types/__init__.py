@@ -3,7 +3,7 @@
 Frame spans are half-open ``[first, last)``. Frame numbers are presentation order from 0, over the whole source.
 """
 
-from pipeline.types.figures import NO_SIGNALS, SIGNALS, Edge, Edges, FrameFigures, FrameRow, Signals
+from pipeline.types.figures import FIGURES_RADIUS, NO_SIGNALS, SIGNALS, Edge, Edges, FrameFigures, FrameRow, Signals
 from pipeline.types.frames import Component, Frames, PixelFormat, PlaneLayout
 from pipeline.types.ids import ENGINE_VERSION, Md5, Sha256
 from pipeline.types.plan import Curves, FrameParameters, NetInfo, Override, PassPlan, Plan, Shot, Tile
@@ -14,6 +14,7 @@ from pipeline.types.survey import COLOUR_LEVELS, LUMA_LEVELS, Survey
 __all__ = [
     "COLOUR_LEVELS",
     "ENGINE_VERSION",
+    "FIGURES_RADIUS",
     "LUMA_LEVELS",
     "NO_SIGNALS",
     "SIGNALS",

@@ -16,6 +16,9 @@ SIGNALS: tuple[str, ...] = (
 """What FFmpeg's signalstats tells beyond YAVG (``luma``), YDIF (``ydif``), TOUT and BRNG, which have fields of their
 own: in this order. Levels are in 8-bit codes as the columns' are, hues in degrees, ``vrep`` is a share."""
 
+FIGURES_RADIUS = 2
+"""Frames on each side of one that its figures look at, at most."""
+
 Signals = tuple[float | None, ...]
 """A value for each of ``SIGNALS``; None where the picture has no chroma, or the difference no frame before it."""
 
@@ -49,6 +52,9 @@ class FrameFigures:
     signals_output: Signals
     warp_error_source: float | None
     warp_error_output: float | None
+    dirt_fraction: float
+    """Of the source, as ``scratch_columns``; what a pass found where one looks for the same comes before it."""
+    scratch_columns: int
     black_fraction: float
     unsupported_fraction: float | None
     seam_space: float | None
@@ -114,10 +120,10 @@ class FrameRow:
     brng_output: float | None = None
     warp_error_source: float | None = None
     warp_error_output: float | None = None
-    dirt_fraction: float | None = None
-    scratch_columns: int | None = None
-    shift_x_px: float | None = None
-    shift_y_px: float | None = None
+    dirt_fraction: float = 0.0
+    scratch_columns: int = 0
+    shift_x_px: float = 0.0
+    shift_y_px: float = 0.0
     signals_source: Signals = NO_SIGNALS
     signals_output: Signals = NO_SIGNALS
     black_fraction: float | None = None

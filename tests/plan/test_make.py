@@ -16,7 +16,7 @@ from pipeline.plan.make import parameters_at
 from pipeline.plan.reads import bytes_to_read
 from pipeline.plan.tiles import cut_into_tiles, run_up
 from pipeline.spec import Spec, parse
-from pipeline.types import Mastering, OtherStream, Plan
+from pipeline.types import FIGURES_RADIUS, Mastering, OtherStream, Plan
 from tests.plan.made_up import index, net, reel
 
 
@@ -135,6 +135,13 @@ def test_a_span_outside_the_reel_is_refused_and_one_inside_keeps_its_halo() -> N
         plan_of(parse(""), span=(150, 250))
     plan = plan_of(parse(""), span=(50, 60))
     assert (plan.tiles[0].read_first, plan.tiles[-1].read_last) == (50 - 1 - 2 - cuts.RADIUS, 60 + 2 + cuts.RADIUS)
+
+
+@pytest.mark.parametrize(("chain", "halo"), [("[]", 3), ("[{pass: net}]", 2 + cuts.RADIUS)])
+def test_a_tile_reads_what_figures_look_at_and_what_its_passes_read_where_that_is_more(chain: str, halo: int) -> None:
+    tiles = plan_of(parse(f"chain: {chain}")).tiles
+    assert [t.tail for t in tiles[:-1]] == [t.head for t in tiles[1:]] == [halo] * (len(tiles) - 1)
+    assert halo >= FIGURES_RADIUS + cuts.RADIUS - 1
 
 
 def test_tlc_needs_a_train_size() -> None:

@@ -1,4 +1,4 @@
-"""Figures of what restoring did: the step at a seam, and what the neighbour does not bear out."""
+"""Figures of what restoring did to one frame: the step at a seam, black, and the blocks that are held together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.quality import measures
-from pipeline.quality.changes import Borders, seam, unsupported
+from pipeline.quality.changes import Borders, seam
 from pipeline.quality.figures import Meter
 from pipeline.reel.formats import pixel_format
 from tests.quality.pictures import blurred, colour, scene, tensors
@@ -56,36 +56,6 @@ class TestSeam:
             meter.see(0, tensors((picture,)), tensors((other,)), no_change(90, 160), no_change(90, 160))
             found.append(meter.figures(0, 1, ())[0].seam_space)
         assert found == [pytest.approx(5, abs=0.01), None]
-
-
-class TestUnsupported:
-    def of(self, source: NDArray[Any], output: NDArray[Any], before: NDArray[Any]) -> float:
-        return float(unsupported(t(source), t(output - source), t(before), 1.0))
-
-    def test_what_is_drawn_into_a_quiet_wall_counts(self) -> None:
-        wall = scene(100, 80)
-        out = wall.copy()
-        out[10:30, 10:50] += 40
-        assert self.of(wall, out, wall + 2) == pytest.approx(800 / 8000)
-
-    def test_dirt_that_is_taken_away_does_not(self) -> None:
-        wall = scene(100, 80)
-        dirty = wall.copy()
-        dirty[10:30, 10:50] = 240
-        assert self.of(dirty, wall, wall) < 0.01
-
-    def test_what_moves_does_not(self) -> None:
-        scene_now, before = scene(100, 80), np.roll(scene(100, 80), 9, 1)
-        assert self.of(scene_now, scene_now + 60, before) < 0.25
-
-    def test_a_frame_without_one_before_it_has_none(self) -> None:
-        fmt = pixel_format("gray")
-        meter = Meter(fmt, colour(True))
-        pictures = [codes(scene(40, 30)) | 64 for _ in range(2)]
-        for n, p in enumerate(pictures):
-            meter.see(n, tensors((p,)), tensors((p // 2,)), no_change(30, 40), no_change(30, 40))
-        assert [f.unsupported_fraction for f in meter.figures(0, 2, ())] == [None, 1.0]
-        assert meter.figures(0, 2, {1})[1].unsupported_fraction is None
 
 
 def test_black_is_below_a_tenth_of_the_range() -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 
 from jobs import bench_film
 from pipeline import tables
 from pipeline.cluster.restorer import TileRestorer
 from pipeline.publish import layout
+from pipeline.reel.sample import write_sample
 from pipeline.restore import chain
 from pipeline.restore.passes.base import Bench, Job, Restored
 from pipeline.train.damage import Recipe
 from pipeline.types import PassPlan
 from tests.cluster import alone
+from tests.restore.test_passes import H, frames_of, lined
 
 SIZE = (256, 144)
 FRAMES, TILE = 12, 6
@@ -30,6 +34,19 @@ def source(folder: Path, frames: int = FRAMES) -> Path:
     """A print in good order, with some dirt and fine grain, of a photograph that is panned over."""
     with mock.patch.object(bench_film, "_RECIPE", RECIPE):
         return bench_film.write_film(folder / "film.mkv", frames=frames, width=SIZE[0], height=SIZE[1])
+
+
+def worn(folder: Path) -> Path:
+    """A pan behind a scratch, with spots in every frame."""
+    rng = np.random.default_rng(4)
+    _, clip = lined(2.0)
+    for frame in clip:
+        for y, x in zip(rng.integers(10, H - 20, 4), rng.integers(10, 90, 4), strict=True):
+            frame[y : y + 6, x : x + 5] = 0.98
+    write_sample(
+        path := folder / "worn.mkv", frames_of(clip), rate=Fraction(24), sound=np.zeros(1, np.int16), sound_rate=48_000
+    )
+    return path
 
 
 FLICKER, TIME_STEP, SPACE_STEP = 0.006, 0.004, 0.005

@@ -43,13 +43,12 @@ def test_a_film_that_went_well_has_no_flags(good: Path) -> None:
 
 
 def test_every_measured_column_is_filled_whatever_the_chain_holds(good: Path, film: Path, tmp_path: Path) -> None:
-    """But for what is not there: a timecode, a pass that finds dirt, scratches or weave, a border between tiles."""
-    of_passes = {"dirt_fraction", "scratch_columns", "shift_x_px", "shift_y_px"}
+    """But for what is not there: a timecode, a net, a border between spatial tiles."""
     between = {c.name for c in tables.FRAME_COLUMNS if "null at the reel's start and after a cut" in c.meaning}
     assert {"warp_error_source", "warp_error_output", "flicker_output", "unsupported_fraction"} <= between
     empty = films.restore(film, tmp_path / "out", "chain=[]", "stills.most=0", "tiles.frames=4")
     of_nets = {"net", "weights_sha256", "seam_space"}
-    for reel, none in ((good, of_passes), (empty, of_passes | of_nets)):
+    for reel, none in ((good, set()), (empty, of_nets)):
         got = tables.read_columns(reel / layout.FRAMES, [c.name for c in tables.FRAME_COLUMNS])
         assert len(got["frame"]) == films.FRAMES
         nulls = {name: [n for n, v in enumerate(values) if v is None] for name, values in got.items()}
@@ -59,11 +58,34 @@ def test_every_measured_column_is_filled_whatever_the_chain_holds(good: Path, fi
     # What is said of the source depends on neither chain nor tiles.
     names = [c.name for c in tables.FRAME_COLUMNS if c.name.endswith("_source")]
     assert "warp_error_source" in names
+    names += ["dirt_fraction", "scratch_columns", "shift_x_px", "shift_y_px"]
     one, other = (tables.read_columns(reel / layout.FRAMES, names) for reel in (good, empty))
     assert one == other
+    assert one["dirt_fraction"][0] == 0.0 < min(one["dirt_fraction"][1:-1])
+    assert {*one["scratch_columns"], *one["shift_x_px"], *one["shift_y_px"]} == {0}
     got = tables.read_columns(good / layout.FRAMES, ["warp_error_source", "warp_error_output", "ydif_source"])
     source, output, moved = (sum(v[1:]) / (films.FRAMES - 1) for v in got.values())
     assert output < source < 0.7 * moved  # a pan, of which grain and dirt are left
+
+
+def test_what_is_measured_without_a_pass_is_what_the_pass_finds(tmp_path: Path) -> None:
+    """Within a factor of two, of dirt over all frames and of a scratch in each; whatever the tiles."""
+    film = films.worn(tmp_path)
+    names = ["dirt_fraction", "scratch_columns"]
+    chains = ("[]", "[{pass: dirt}, {pass: scratches}]")
+    measured, passed = (
+        tables.read_columns(
+            films.restore(film, tmp_path / str(n), f"chain={chain}", "stills.most=0", f"tiles.frames={6 + n}")
+            / layout.FRAMES,
+            names,
+        )
+        for n, chain in enumerate(chains)
+    )
+    dirt = [sum(got["dirt_fraction"]) for got in (measured, passed)]
+    assert 0.5 < dirt[0] / dirt[1] < 2
+    assert dirt[0] > 0.001 * len(measured["dirt_fraction"])
+    each = zip(measured["scratch_columns"], passed["scratch_columns"], strict=True)
+    assert all(0.5 <= a / b <= 2 for a, b in each)
 
 
 @pytest.mark.slow  # weights that no preset names any more

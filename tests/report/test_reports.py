@@ -34,10 +34,7 @@ def test_the_page_says_what_the_schema_says() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports")
     told = {"signals_source": (1.5,) * 24}
-    rows = [
-        row(n, cut=n == 5, flags=("seam", "black") if n == 3 else (), scratch_columns=2 if n else None, **told)
-        for n in range(9)
-    ]
+    rows = [row(n, cut=n == 5, flags=("seam", "black") if n == 3 else (), scratch_columns=2, **told) for n in range(9)]
     summary = tables.join_rows(path / "frames.parquet", [rows])
     tables.write_shots(path / "shots.parquet", summary)
     record = _Reports().record(1, decode=0.5)
@@ -74,9 +71,7 @@ class TestOpens:
         for c in columns:
             usual = PANDAS.get(named(c))
             if usual is not None and not frame[c.name].isna().all():
-                # Nulls make pandas read whole numbers as float64, as docs/reports.md says.
-                turned = usual == "int64" and frame[c.name].isna().any()
-                assert frame[c.name].dtype == ("float64" if turned else usual), c.name
+                assert frame[c.name].dtype == usual, c.name
         flagged = ["seam", "black"] if name == "frames" else ["black", "seam"]
         assert [list(f) for f in frame["flags"] if len(f)] == [flagged]
         exact = pd.read_parquet(folder / f"{name}.parquet", dtype_backend="pyarrow")
