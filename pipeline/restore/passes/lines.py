@@ -32,8 +32,14 @@ _SEEN = 0.6
 """Share of the window's frames that must show the line."""
 _HERE = 0.4
 """A frame shows it from this share of what the usual frame does."""
-_ALONG = 0.5
-"""Share of the scene's way that a line may go along with it: it walks as it likes."""
+_ALONG = 0.6
+"""Share of the scene's way that a line may go along with it, for it walks as it likes; less, if it is less whole."""
+_LIKE = 0.4
+"""A band shows the line where it shows this share of what is usual, up to its inverse."""
+_WHOLE = 0.65
+"""Share of what is to be seen along a line that must be the same from top to bottom."""
+_INNER = 4
+"""Px to each side that a line is judged by."""
 _TOLD = 0.85
 """What the frames differ by must come down to this share, once the scene's movement is undone."""
 _AGAINST = 0.3
@@ -158,11 +164,7 @@ def find(behind: Behind, frames: Sequence[Tensor], middle: int, said: Mapping[st
         for column, lean in candidates:
             line = _centred(window, column, lean, reach)
             near = any(abs(line.column - x) <= 2 * wide + 1 for x in (*refused, *(o.column for o in found)))
-            if (
-                not near
-                and telling.beside(line, 2 * wide + 2)
-                and _stays(line, window, middle, float(said["moves"]) / sight.by)
-            ):
+            if not near and telling.beside(line, 2 * wide + 2) and _stays(line, window, alone, middle, said, sight.by):
                 found.append(line)
                 window.take(line)
                 taken = True
@@ -262,19 +264,42 @@ def slope(profiles: Picture) -> Picture:
     return np.asarray(first * (1 - way) + last * way, np.float32)
 
 
-def _stays(line: Line, window: _Window, middle: int, moves: float) -> bool:
-    """Whether the line is there in most frames, in this one too, and does not go along with the scene."""
-    inner = min(line.reach, 4)
+def _stays(line: Line, window: _Window, alone: Picture, middle: int, said: Mapping[str, Any], by: int) -> bool:
+    """Whether the line is there in most frames, this one too, runs through each, and does not go with the scene.
+
+    alone: as ``_Window.alone`` gives it. by: px of the film that a px here stands for.
+    """
+    inner = min(line.reach, _INNER)
     core = np.square(line.profiles[:, line.reach - inner : line.reach + inner + 1])
     strong = np.sqrt(core.sum(1))
     there = strong >= _HERE * np.median(strong)
     if not there[middle] or there.sum() < max(3, _SEEN * len(there)):
         return False
     scene = window.at(line.columns, 0)[2][middle].mean((1, 2))
-    if np.ptp(scene[there]) < moves:
+    if np.ptp(scene[there]) * by < float(said["moves"]):
+        return False
+    runs, whole = _runs(line, alone)
+    shares = [float(runs[middle]), float(np.median(runs[there]))]
+    wholes = [float(whole[middle]), float(np.median(whole[there]))]
+    if min(shares) < float(said["length"]) or min(wholes) < _WHOLE:
         return False
     places = core @ np.arange(-inner, inner + 1, dtype=np.float32) / np.maximum(core.sum(1), 1e-12)
-    return bool(abs(np.polyfit(scene[there], places[there], 1)[0]) < _ALONG)
+    return bool(abs(np.polyfit(scene[there], places[there], 1)[0]) < _ALONG * min(1.0, wholes[1]))
+
+
+def _runs(line: Line, alone: Picture) -> tuple[Picture, Picture]:
+    """(frames,) share of the bands that show the line much as all of them do; and share of what is to be seen there,
+    chance left aside, that is the same in all bands. What is left of a real line changes from band to band."""
+    inner = min(line.reach, _INNER - 1)
+    where = np.clip(line.columns[:, None] + np.arange(-inner, inner + 1), 0, alone.shape[2] - 1)
+    core = alone[:, np.arange(BANDS)[:, None], where]
+    mean = core.mean(1)
+    power = np.square(mean).sum(1)
+    like = (core * mean[:, None]).sum(2) / np.maximum(power, 1e-12)[:, None]
+    chance = 1.4826 * np.median(np.abs(alone - np.median(alone, axis=1, keepdims=True)), axis=(1, 2))
+    all_ = np.square(core).mean(1).sum(1) - core.shape[2] * np.square(chance)
+    runs = ((like > _LIKE) & (like < 1 / _LIKE)).mean(1)
+    return np.asarray(runs, np.float32), np.asarray(power / np.maximum(all_, 1e-9 + 0.5 * power), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
