@@ -167,7 +167,7 @@ def find(behind: Behind, frames: Sequence[Tensor], middle: int, said: Mapping[st
             if not near and telling.beside(line, 2 * wide + 2) and _stays(line, window, alone, middle, said, sight.by):
                 found.append(line)
                 window.take(line)
-                taken = True
+                taken = len(candidates) > 1
                 break
             refused += [column, line.column]
         if not taken:
@@ -201,7 +201,7 @@ def _candidates(alone: Picture, threshold: float, length: float, wide: int, tall
     # Beyond the picture's edge there is no side.
     over[..., :side] = over[..., -side:] = 0
     # How far lines come out by chance.
-    usual = 1.4826 * np.median(np.abs(here), axis=(1, 2), keepdims=True)
+    usual = 1.4826 * np.median(np.abs(here[:, ::4, ::2]).reshape(len(here), -1), axis=1)[:, None, None]
     over[over < np.maximum(0.5 * threshold, _CERTAIN * usual)] = 0
     found: list[tuple[float, float]] = []
     for _ in range(_MOST):
@@ -296,10 +296,10 @@ def _runs(line: Line, alone: Picture) -> tuple[Picture, Picture]:
     mean = core.mean(1)
     power = np.square(mean).sum(1)
     like = (core * mean[:, None]).sum(2) / np.maximum(power, 1e-12)[:, None]
-    chance = 1.4826 * np.median(np.abs(alone - np.median(alone, axis=1, keepdims=True)), axis=(1, 2))
-    all_ = np.square(core).mean(1).sum(1) - core.shape[2] * np.square(chance)
+    chance = 1.4826 * np.median(np.abs(np.diff(alone, axis=1)[..., ::3]).reshape(len(alone), -1), axis=1) / np.sqrt(2)
+    seen = np.square(core).mean(1).sum(1) - core.shape[2] * np.square(chance)
     runs = ((like > _LIKE) & (like < 1 / _LIKE)).mean(1)
-    return np.asarray(runs, np.float32), np.asarray(power / np.maximum(all_, 1e-9 + 0.5 * power), np.float32)
+    return np.asarray(runs, np.float32), np.asarray(power / np.maximum(seen, 1e-9 + 0.5 * power), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

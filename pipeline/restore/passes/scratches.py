@@ -27,6 +27,8 @@ _FINE = 4
 """Places a px at which a line's profile is held."""
 _FADES = 1 / 12
 """Share of its height from which what is further out belongs to the line."""
+_PART = 3
+"""One row in so many tells what is usual."""
 _SURE = 3.0
 """And how many times as much as chance gives."""
 
@@ -87,11 +89,11 @@ class ScratchesPass:
         far = (columns - place[:, None]).astype(np.float32)
         inside = (columns >= 0) & (columns < w)
         profile, lowest = _profile(left, far, inside, reach)
-        drawn = np.stack([_at(p, far, lowest) for p in profile], axis=-1)
+        drawn = _at(profile, far, lowest)
         drawn *= _along(left, drawn, inside)[:, None, None]
         rows, which = np.nonzero(inside)
         out[rows, columns[rows, which]] -= drawn[rows, which]
-        return int(np.ceil(np.any(profile != 0, axis=0).sum() / _FINE))
+        return int(np.ceil(np.any(profile != 0, axis=1).sum() / _FINE))
 
     def _left(
         self,
@@ -139,18 +141,18 @@ def _place(line: Line, band: Picture, by: int) -> Picture:
 
 
 def _profile(left: Picture, far: Picture, inside: NDArray[np.bool_], reach: int) -> tuple[Picture, float]:
-    """(3, places) a line's profile in R, G and B, a few places a px from the lowest on, and that; 0 beyond its ends."""
+    """(places, 3) a line's profile in R, G and B, a few places a px from the lowest on, and that; 0 beyond its ends."""
     h, lowest = len(far), -reach - 1.0
     count = int((2 * reach + 2) * _FINE) + 2
     place = (far - lowest) * _FINE
     low = place.astype(np.int64)
     part = (place - low).astype(np.float64)
-    profile, rest = np.zeros((3, count), np.float32), np.zeros_like(left)
+    profile, rest = np.zeros((count, 3), np.float32), np.zeros_like(left)
     values, trust = left, np.ones((h, 1))
     for again in range(3):
         if again:
             # What lies far off is of something that passes by; and where the scene has not cancelled little is told.
-            spread = 3 * 1.4826 * np.median(np.abs(rest)[inside], axis=0) + 1e-6
+            spread = 3 * 1.4826 * float(np.median(np.abs(rest[::_PART][inside[::_PART]]).ravel())) + 1e-6
             values = left - rest + np.clip(rest, -spread, spread)
             trust = 1 / (_by_bands(np.square(values - left + rest).mean((1, 2)))[:, None] + np.float32(1e-5))
         weighted = inside * trust
@@ -160,14 +162,14 @@ def _profile(left: Picture, far: Picture, inside: NDArray[np.bool_], reach: int)
         for c in range(3):
             parts = [np.bincount(at.ravel(), (values[..., c] * share).ravel(), count) for at, share in shares]
             total = np.sum(parts, axis=0)
-            profile[c] = np.interp(np.arange(count), np.flatnonzero(known), total[known] / weight[known])
-        profile -= slope(profile)
-        rest = left - np.stack([_at(p, far, lowest) for p in profile], axis=-1)
+            profile[:, c] = np.interp(np.arange(count), np.flatnonzero(known), total[known] / weight[known])
+        profile -= slope(profile.T).T
+        rest = left - _at(profile, far, lowest)
     # By how much bands differ about it tells what is chance.
     shares_of = np.add.reduceat(np.clip(rest, -spread, spread).mean(2) * trust, _edges(h)) / trust.sum()
     chance = float(np.sqrt(np.square(shares_of).sum(0).mean()))
     # From its middle out as far as it rises above its own foot and above chance, zeros between its waves left aside.
-    size = np.sqrt(np.square(profile).mean(0))
+    size = np.sqrt(np.square(profile).mean(1))
     peak, least = int(np.argmax(size)), max(_FADES * float(size.max()), _SURE * chance)
     told = np.flatnonzero(size >= least)
     gaps = np.diff(told) > 2 * _FINE
@@ -175,7 +177,7 @@ def _profile(left: Picture, far: Picture, inside: NDArray[np.bool_], reach: int)
     ends = [t for t in told if (not len(before) or t > before[-1]) and (not len(after) or t < after[0])]
     if not ends:
         return np.zeros_like(profile), lowest
-    profile[:, : max(0, ends[0] - _FINE // 2)] = profile[:, ends[-1] + _FINE // 2 + 1 :] = 0
+    profile[: max(0, ends[0] - _FINE // 2)] = profile[ends[-1] + _FINE // 2 + 1 :] = 0
     return profile, lowest
 
 
@@ -191,11 +193,12 @@ def _by_bands(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _at(profile: Picture, far: Picture, lowest: float) -> Picture:
-    """A profile at places in px from the line's middle."""
+    """(…, 3) a profile (places, 3) at places in px from the line's middle."""
     place = (far - np.float32(lowest)) * _FINE
     low = np.clip(place.astype(np.int64), 0, len(profile) - 2)
-    part = (place - low).astype(np.float32)
-    return np.asarray(profile[low] * (1 - part) + profile[low + 1] * part, np.float32)
+    part = (place - low).astype(np.float32)[..., None]
+    first = np.take(profile, low, axis=0)
+    return np.asarray(first + (np.take(profile, low + 1, axis=0) - first) * part, np.float32)
 
 
 def _along(left: Picture, drawn: Picture, inside: NDArray[np.bool_]) -> Picture:
