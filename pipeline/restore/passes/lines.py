@@ -99,10 +99,13 @@ class _Window:
                     left[j, k], weight[j, k], x[j, k] = apart.left, apart.weight, apart.x
         return cls(left, weight, x)
 
-    def alone(self) -> Picture:
-        """(J, BANDS, W) what each frame shows and the others, where the scene lies, do not."""
-        total = np.einsum("jkbx,jkbx->jbx", self.left, self.weight)
-        return np.asarray(total / np.maximum(self.weight.sum(1), np.float32(1e-3)), np.float32)
+    def alone(self, broad: int) -> Picture:
+        """(J, BANDS, W) what each frame shows and the others, where the scene lies, do not; less its mean over
+        ``broad`` px: light that changes from frame to frame."""
+        weight = self.weight.sum(1)
+        total = np.einsum("jkbx,jkbx->jbx", self.left, self.weight) / np.maximum(weight, np.float32(1e-3))
+        flat = np.reshape(total, (-1, total.shape[2]))
+        return np.asarray(np.where(weight > 0, total - smooth(flat, broad).reshape(total.shape), 0), np.float32)
 
     def at(self, columns: NDArray[np.int64], reach: int) -> tuple[Picture, Picture, Picture]:
         """The three, (J, K, BANDS, 2·reach + 1), around a line."""
@@ -152,7 +155,7 @@ def find(behind: Behind, frames: Sequence[Tensor], middle: int, said: Mapping[st
     refused: list[float] = []
     telling: _Telling | None = None
     while len(found) + len(refused) < _MOST:
-        alone = window.alone()
+        alone = window.alone((8 * wide) | 15)
         # In all of the window; and in the frame itself: a line finer than a px looks another in each.
         candidates = _candidates(np.stack([alone.mean(0), alone[middle]]), threshold, length, wide, sight.rows)
         candidates = [c for c in candidates if all(abs(c[0] - x) > 2 * wide + 1 for x in refused)]
