@@ -1,14 +1,12 @@
-"""Scratches: thin vertical lines that run far and stay with the frame while the scene moves behind them.
+"""Scratches: thin, more or less upright lines that stay with the frame while the scene moves behind them.
 
-A line is looked for in bands of rows, each averaged (Kokaram 1998 averages columns so), and followed from band to band,
-for it may lean. What makes it a scratch is not its looks: panelling, poles and rails look the same. It is that it goes
-its own way: over the frames of the window the scene beside it moves otherwise. Without that evidence it stays.
+A scratch adds to what is there. What it adds is measured where the scene has cancelled (``lines``, ``behind``) and
+subtracted, so that grain and detail beneath it stay. Without evidence that it goes its own way a line stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,40 +16,21 @@ from torch import Tensor
 
 from pipeline import motion
 from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.behind import BANDS, Behind
 from pipeline.restore.passes.kept import Kept
+from pipeline.restore.passes.lines import Line, find, slope
 from pipeline.types import PassPlan
 
 Picture = NDArray[np.float32]
 
-BANDS = 16
-"""Bands of rows that a line is followed through."""
-_LEAN = 2
-"""Px sideways that a line may go from one band to the next."""
-_WANDERS = 0.8
-"""Px rms by which a line may stray from straight."""
-_MOST = 8
-"""Lines of a frame that are looked at."""
-_WALK = 0.003
-"""Share of the width that a scratch may wander from one frame to the next, besides one px."""
-_SEEN = 0.6
-"""Share of the window's frames that must show the line."""
-_TEXTURE = 0.01
-"""Change of luma a px, across, that tells how the scene moves sideways."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line in one frame."""
-
-    columns: NDArray[np.int64]
-    """(BANDS,) px from the left, at the middle of each band."""
-    bright: bool
-    contrast: float
-    """Of full range, in the median band."""
-
-    @property
-    def place(self) -> float:
-        return float(np.median(self.columns))
+_FINE = 4
+"""Places a px at which a line's profile is held."""
+_FADES = 1 / 12
+"""Share of its height from which what is further out belongs to the line."""
+_PART = 3
+"""One row in so many tells what is usual."""
+_SURE = 3.0
+"""And how many times as much as chance gives."""
 
 
 class ScratchesPass:
@@ -71,179 +50,164 @@ class ScratchesPass:
 
     def reset(self) -> None:
         self._kept = Kept()
+        self._behind = Behind(self._kept)
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         return [self._one(job.window) for job in jobs]
-
-    def _lines(self, picture: Tensor) -> list[Line]:
-        return self._kept.of("lines", lambda p: find_lines(self._kept.luma(p), self._said), picture)
 
     def _one(self, window: Sequence[Tensor]) -> Restored:
         self._kept.hold(window)
         here = window[self.radius]
         if min(here.shape[1:]) < 4 * BANDS:
             return Restored(here)
-        wide = _widest(here.shape[2], self._said)
-        scratches = [line for line in self._lines(here) if self._goes_its_own_way(line, window)]
-        if not scratches:
+        # At a shot's ends the nearest frame stands for those that are not there.
+        frames = [p for i, p in enumerate(window) if i == 0 or p is not window[i - 1]]
+        middle = next(i for i, p in enumerate(frames) if p is here)
+        by = self._behind.sight(here).by
+        wide = max(2.0, float(self._said["width"]) * here.shape[2])
+        lines = find(self._behind, frames, middle, self._said, max(8, round(4 * wide / by)))
+        if not lines:
             return Restored(here, found={"scratch_columns": 0.0})
-        out = here.cpu().numpy().copy()
-        columns = sum(_taken_off(out, line, wide) for line in scratches)
-        return Restored(torch.from_numpy(out).to(here.device), found={"scratch_columns": float(columns)})
+        out = self._rows(here).copy()
+        columns = sum(self._taken_off(out, frames, middle, line, lines) for line in lines)
+        rgb = torch.from_numpy(np.ascontiguousarray(out.transpose(2, 0, 1))).to(here.device)
+        return Restored(rgb, found={"scratch_columns": float(columns)})
 
-    def _goes_its_own_way(self, line: Line, window: Sequence[Tensor]) -> bool:
-        """Whether the line is there in most frames of the window, and the scene beside it moved otherwise."""
-        middle = self.radius
-        seen, own = 1, 0.0
-        own_parts: list[float] = []
-        for direction in (-1, 1):
-            place, scene = line.place, 0.0
-            for k in range(1, self.radius + 1):
-                a, b = window[middle + direction * (k - 1)], window[middle + direction * k]
-                if a is b:  # the shot ends
-                    break
-                moved = self._beside(a, b, place)
-                if moved is None:
-                    break
-                scene += moved
-                match = _match(self._lines(b), line, place, 1 + _WALK * a.shape[2])
-                if match is not None:
-                    seen += 1
-                    place = match.place
-                    own_parts.append(abs(scene - (place - line.place)))
-            own = max(own, *own_parts) if own_parts else own
-        there = 1 + sum(p is not window[middle] for i, p in enumerate(window) if i != middle)
-        return seen >= max(3, _SEEN * there) and own >= float(self._said["moves"])
+    def _rows(self, picture: Tensor) -> Picture:
+        """(H, W, 3)."""
+        return self._kept.of("rows", lambda p: np.ascontiguousarray(p.permute(1, 2, 0).cpu().numpy()), picture)
 
-    def _beside(self, a: Tensor, b: Tensor, place: float) -> float | None:
-        """Px to the right that the scene on both sides of a column moves from a to b; None where nothing tells it."""
-        luma = self._kept.luma(a)
-        w = luma.shape[1]
-        gap, reach = 2 * _widest(w, self._said) + 2, max(12, w // 24)
-        x = round(place)
-        moved = []
-        for left, right in ((x - gap - reach, x - gap), (x + gap, x + gap + reach)):
-            left, right = max(0, left), min(w - 1, right)
-            if right - left < 4:
-                continue
-            steep = np.abs(np.diff(motion.mean(luma[:, left : right + 1], 3), axis=1)) > _TEXTURE
-            if steep.mean() < 0.01:
-                continue
-            moved.append(float(np.median(self._kept.flow(a, b)[:, left:right, 0][steep])))
-        # Both sides must tell of a movement: the smaller one counts.
-        return min(moved, key=abs) if len(moved) == 2 and moved[0] * moved[1] >= 0 else None
-
-
-def _widest(width: int, said: Mapping[str, Any]) -> int:
-    return max(2, round(float(said["width"]) * width))
-
-
-def _bands(luma: Picture) -> Picture:
-    """(BANDS, W): means of the rows of each band."""
-    h = luma.shape[0] // BANDS
-    return np.asarray(luma[: h * BANDS].reshape(BANDS, h, luma.shape[1]).mean(1), np.float32)
-
-
-def find_lines(luma: Picture, said: Mapping[str, Any]) -> list[Line]:
-    """The thin lines of a picture (H, W) that run through as much of its height as ``length`` says.
-
-    said: the pass's settings, ``threshold``, ``length`` and ``width`` of them.
-    """
-    w = luma.shape[1]
-    wide = _widest(w, said)
-    bands = _bands(luma)
-    found: list[Line] = []
-    sides = np.pad(bands, ((0, 0), (wide + 1, wide + 1)), mode="edge")
-    left, right = sides[:, :w], sides[:, 2 * (wide + 1) :]
-    for bright in (True, False):
-        sign = 1.0 if bright else -1.0
-        # Above both sides, and those alike: an edge is no line.
-        over = np.minimum(sign * (bands - left), sign * (bands - right))
-        over = np.where(np.abs(left - right) < np.maximum(2 * over, 0.02), over, 0)
-        over = np.clip(over, 0, 4 * float(said["threshold"]))
-        total, back = _followed(over)
-        for _ in range(_MOST):
-            end = int(np.argmax(total))
-            columns = _traced(back, end)
-            along = over[np.arange(BANDS), columns]
-            if along.mean() < 0.5 * float(said["threshold"]):
-                break
-            total[max(0, end - 2 * wide) : end + 2 * wide + 1] = -1
-            line = Line(columns, bright, float(np.median(along)))
-            far = (along >= float(said["threshold"])).mean() >= float(said["length"])
-            if far and _straight(columns) and not any(abs(o.place - line.place) <= 2 * wide for o in found):
-                found.append(line)
-    return found
-
-
-def _followed(over: Picture) -> tuple[Picture, NDArray[np.int64]]:
-    """Best sum down to each column of the last band, and for each band and column the one it came from."""
-    n, w = over.shape
-    back = np.zeros((n, w), np.int64)
-    total = over[0].copy()
-    here = np.arange(w)
-    for b in range(1, n):
-        padded = np.pad(total, _LEAN, constant_values=-1)
-        # A line that does not lean is the likelier: going sideways costs a little.
-        options = np.stack([padded[d : d + w] - 1e-3 * abs(d - _LEAN) for d in range(2 * _LEAN + 1)])
-        best = options.argmax(0)
-        back[b] = np.clip(here + best - _LEAN, 0, w - 1)
-        total = options[best, here] + over[b]
-    return total, back
-
-
-def _straight(columns: NDArray[np.int64]) -> bool:
-    """Whether a path is one line, upright or leaning: in texture a path can always be found, but it wanders."""
-    bands = np.arange(BANDS)
-    wanders = columns - np.polyval(np.polyfit(bands, columns, 1), bands)
-    return bool(np.sqrt(np.mean(np.square(wanders))) <= _WANDERS)
-
-
-def _traced(back: NDArray[np.int64], end: int) -> NDArray[np.int64]:
-    columns = np.empty(len(back), np.int64)
-    columns[-1] = end
-    for b in range(len(back) - 1, 0, -1):
-        columns[b - 1] = back[b, columns[b]]
-    return columns
-
-
-def _match(lines: Sequence[Line], line: Line, place: float, reach: float) -> Line | None:
-    near = [o for o in lines if o.bright == line.bright and abs(o.place - place) <= reach]
-    return min(near, key=lambda o: abs(o.place - place)) if near else None
-
-
-def _taken_off(out: NDArray[np.float32], line: Line, wide: int) -> int:
-    """Take a line's profile off ``out`` (3, H, W), in place; how many columns that touches in the median band.
-
-    A scratch adds to what is there. Its profile is measured band by band, steadied over five of them, and subtracted,
-    so that grain and detail beneath stay.
-    """
-    h, w = out.shape[1:]
-    tall = h // BANDS
-    reach = 2 * wide
-    offsets = np.arange(-reach, reach + 1)
-    profiles = np.empty((3, BANDS, len(offsets)), np.float32)
-    for b, x in enumerate(line.columns):
-        columns = np.clip(x + offsets, 0, w - 1)
-        strip = out[:, b * tall : (b + 1) * tall, :][:, :, columns]
-        middle = np.median(strip, axis=1)
-        # Between the outermost columns straight: what the scene would show.
-        base = middle[:, :1] + (middle[:, -1:] - middle[:, :1]) * np.linspace(0, 1, len(offsets), dtype=np.float32)
-        profiles[:, b] = middle - base
-    padded = np.pad(profiles, ((0, 0), (2, 2), (0, 0)), mode="edge")
-    steady = np.median(np.stack([padded[:, k : k + BANDS] for k in range(5)]), axis=0)
-    mean = steady.mean((0, 1))
-    peak = float(np.abs(mean).max())
-    # What does not rise above a sixth of the line is not its.
-    steady = np.where(np.abs(mean) > peak / 6, steady, 0).astype(np.float32)
-    middles = (np.arange(BANDS) + 0.5) * tall - 0.5
-    for row in range(h):
-        place = float(np.interp(row, middles, line.columns))
-        at = float(np.interp(row, middles, np.arange(BANDS)))
-        low = min(int(at), BANDS - 2)
-        part = np.float32(at - low)
-        profile = steady[:, low] * (1 - part) + steady[:, low + 1] * part
-        columns = round(place) + offsets
+    def _taken_off(self, out: Picture, frames: Sequence[Tensor], middle: int, line: Line, lines: Sequence[Line]) -> int:
+        """Take a line, one of ``lines``, off ``out`` (H, W, 3), in place; how many columns that touches."""
+        h, w = out.shape[:2]
+        sight = self._behind.sight(frames[middle])
+        band = np.asarray((np.arange(h) + 0.5) / (sight.by * sight.rows) - 0.5, np.float32)
+        place = _place(line, band, sight.by)
+        reach = line.reach * sight.by
+        columns = np.rint(place).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)
+        left = self._left(out, frames, middle, columns, line, lines, band)
+        far = (columns - place[:, None]).astype(np.float32)
         inside = (columns >= 0) & (columns < w)
-        out[:, row, columns[inside]] -= profile[:, inside]
-    return int((np.abs(mean) > peak / 6).sum())
+        profile, lowest = _profile(left, far, inside, reach)
+        drawn = _at(profile, far, lowest)
+        drawn *= _along(left, drawn, inside)[:, None, None]
+        rows, which = np.nonzero(inside)
+        out[rows, columns[rows, which]] -= drawn[rows, which]
+        return int(np.ceil(np.any(profile != 0, axis=1).sum() / _FINE))
+
+    def _left(
+        self,
+        out: Picture,
+        frames: Sequence[Tensor],
+        middle: int,
+        columns: NDArray[np.int64],
+        line: Line,
+        lines: Sequence[Line],
+        band: Picture,
+    ) -> Picture:
+        """(H, 2·reach + 1, 3) what ``out`` shows around a line and the other frames, where the scene lies, do not."""
+        h, w = out.shape[:2]
+        sight = self._behind.sight(frames[middle])
+        at = np.arange(BANDS), np.clip(line.columns, 0, sight.bands.shape[1] - 1)
+        strip = out[np.arange(h)[:, None], np.clip(columns, 0, w - 1)]
+        total, weights = np.zeros_like(strip), np.zeros((h, 1, 1), np.float32)
+        for k, frame in enumerate(frames):
+            if k == middle:
+                continue
+            apart, way = self._behind.apart(frames, middle, k), self._behind.way(frames, middle, k)[at]
+            weight, x, y = (
+                np.interp(band, np.arange(BANDS), v).astype(np.float32)
+                for v in (apart.weight[at], way[:, 0] * sight.by, way[:, 1] * sight.by)
+            )
+            if not weight.any():
+                continue
+            there = (columns + x[:, None]).astype(np.float32)
+            shift = np.dstack([there - np.arange(columns.shape[1]), np.broadcast_to(y[:, None], there.shape)])
+            shown = motion.warp(self._rows(frame), shift.astype(np.float32))
+            # The other frame's own lines, at the pixels that it was read from.
+            down = np.asarray(band + y / (sight.by * sight.rows), np.float32)
+            for other in lines:
+                far = (there - np.rint(_place(other, down, sight.by))[:, None]) / sight.by
+                ghost = np.interp(far, np.arange(-other.reach, other.reach + 1), other.profiles[k])
+                shown -= ghost[..., None].astype(np.float32)
+            total += weight[:, None, None] * (strip - shown)
+            weights += weight[:, None, None]
+        return np.asarray(total / np.maximum(weights, np.float32(1e-3)), np.float32)
+
+
+def _place(line: Line, band: Picture, by: int) -> Picture:
+    """Px from the left where a line lies, at places counted in bands from the middle of the first."""
+    return np.asarray((line.column + line.lean * (band - (BANDS - 1) / 2) + 0.5) * by - 0.5, np.float32)
+
+
+def _profile(left: Picture, far: Picture, inside: NDArray[np.bool_], reach: int) -> tuple[Picture, float]:
+    """(places, 3) a line's profile in R, G and B, a few places a px from the lowest on, and that; 0 beyond its ends."""
+    h, lowest = len(far), -reach - 1.0
+    count = int((2 * reach + 2) * _FINE) + 2
+    place = (far - lowest) * _FINE
+    low = place.astype(np.int64)
+    part = (place - low).astype(np.float64)
+    profile, rest = np.zeros((count, 3), np.float32), np.zeros_like(left)
+    values, trust = left, np.ones((h, 1))
+    for again in range(3):
+        if again:
+            # What lies far off is of something that passes by; and where the scene has not cancelled little is told.
+            spread = 3 * 1.4826 * float(np.median(np.abs(rest[::_PART][inside[::_PART]]).ravel())) + 1e-6
+            values = left - rest + np.clip(rest, -spread, spread)
+            trust = 1 / (_by_bands(np.square(values - left + rest).mean((1, 2)))[:, None] + np.float32(1e-5))
+        weighted = inside * trust
+        shares = ((low, (1 - part) * weighted), (low + 1, part * weighted))
+        weight = np.sum([np.bincount(at.ravel(), share.ravel(), count) for at, share in shares], axis=0)
+        known = weight > 0.02 * weight.max()
+        for c in range(3):
+            parts = [np.bincount(at.ravel(), (values[..., c] * share).ravel(), count) for at, share in shares]
+            total = np.sum(parts, axis=0)
+            profile[:, c] = np.interp(np.arange(count), np.flatnonzero(known), total[known] / weight[known])
+        profile -= slope(profile.T).T
+        rest = left - _at(profile, far, lowest)
+    # By how much bands differ about it tells what is chance.
+    shares_of = np.add.reduceat(np.clip(rest, -spread, spread).mean(2) * trust, _edges(h)) / trust.sum()
+    chance = float(np.sqrt(np.square(shares_of).sum(0).mean()))
+    # From its middle out as far as it rises above its own foot and above chance, zeros between its waves left aside.
+    size = np.sqrt(np.square(profile).mean(1))
+    peak, least = int(np.argmax(size)), max(_FADES * float(size.max()), _SURE * chance)
+    told = np.flatnonzero(size >= least)
+    gaps = np.diff(told) > 2 * _FINE
+    before, after = told[:-1][gaps & (told[1:] <= peak)], told[1:][gaps & (told[:-1] >= peak)]
+    ends = [t for t in told if (not len(before) or t > before[-1]) and (not len(after) or t < after[0])]
+    if not ends:
+        return np.zeros_like(profile), lowest
+    profile[: max(0, ends[0] - _FINE // 2)] = profile[ends[-1] + _FINE // 2 + 1 :] = 0
+    return profile, lowest
+
+
+def _edges(h: int) -> NDArray[np.int64]:
+    """First rows of the bands."""
+    return np.linspace(0, h, BANDS + 1).astype(np.int64)[:-1]
+
+
+def _by_bands(rows: NDArray[Any]) -> NDArray[Any]:
+    """(H,) the mean of each row's band."""
+    sizes = np.diff(np.append(_edges(len(rows)), len(rows)))
+    return np.repeat(np.add.reduceat(rows, _edges(len(rows))) / sizes, sizes)
+
+
+def _at(profile: Picture, far: Picture, lowest: float) -> Picture:
+    """(…, 3) a profile (places, 3) at places in px from the line's middle."""
+    place = (far - np.float32(lowest)) * _FINE
+    low = np.clip(place.astype(np.int64), 0, len(profile) - 2)
+    part = (place - low).astype(np.float32)[..., None]
+    first = np.take(profile, low, axis=0)
+    return np.asarray(first + (np.take(profile, low + 1, axis=0) - first) * part, np.float32)
+
+
+def _along(left: Picture, drawn: Picture, inside: NDArray[np.bool_]) -> Picture:
+    """(H,) how strong the line is from top to bottom, 1 being usual: band by band, steadied over five of them."""
+    h = len(left)
+    weighted = drawn * inside[..., None]
+    hits, whole = (np.add.reduceat((v * weighted).sum((1, 2)), _edges(h)) for v in (left, drawn))
+    share = np.clip(hits / np.maximum(whole, 1e-12), 0, 2)
+    padded = np.pad(share, 2, mode="edge")
+    steady = np.median(np.stack([padded[k : k + BANDS] for k in range(5)]), axis=0)
+    middles = (np.arange(BANDS) + 0.5) * h / BANDS - 0.5
+    return np.interp(np.arange(h), middles, steady).astype(np.float32)
