@@ -144,13 +144,13 @@ def test_nothing_is_told_across_a_cut() -> None:
     assert columns(both, {5, 7}) == [*columns(a[:5]), 0, 0, *columns(a[:5])]
 
 
-@pytest.mark.parametrize("length", [1, 3, 4])
+@pytest.mark.parametrize("length", [1, 4])
 def test_tiles_tell_what_the_whole_film_does(length: int) -> None:
     """Dirt, a scratch, a frame that comes twice, a cut: whatever borders lie between."""
-    clip = made.worn(14)
+    clip = made.worn(12)
     clip[3] = clip[2]
-    clip[10] = clip[11]
-    cuts = {7}
+    clip[9] = clip[10]
+    cuts = {6}
     whole = figures(clip, cuts)
     assert any(f.dirt_fraction for f in whole)
     assert any(f.scratch_columns for f in whole)
