@@ -34,8 +34,14 @@ def _both(title: str, unit: str, name: str, text: str) -> Chart:
 
 CHARTS: tuple[Chart, ...] = (
     Chart("Changed", "share", ("changed_fraction",), "Share of the picture that moved by more than 4/255."),
-    Chart("Changed though it was sound", "share", ("unsupported_fraction",), "What the frame before does not explain."),
+    Chart(
+        "Changed though it was sound",
+        "share",
+        ("unsupported_fraction",),
+        "Share of the picture that was changed though the frame before, as it moved, bears the source out.",
+    ),
     Chart("Dirt", "share", ("dirt_fraction",), "Share of the source's picture in spots that one frame shows alone."),
+    Chart("Scratches", "px", ("scratch_columns",), "Columns of upright lines that the scene moves behind."),
     Chart("Likeness (SSIM)", "1", ("ssim",), "1: equal to the source."),
     Chart("Likeness (PSNR)", "dB", ("psnr_db",), "100: equal to the source."),
     _both("Brightness", "8-bit code", "luma", "Mean luma."),

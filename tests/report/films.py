@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from jobs import bench_film
 from pipeline import tables
@@ -21,7 +22,7 @@ from pipeline.restore.passes.base import Bench, Job, Restored
 from pipeline.train.damage import Recipe
 from pipeline.types import PassPlan
 from tests.cluster import alone
-from tests.restore.test_passes import H, frames_of, lined
+from tests.restore import test_passes as made
 
 SIZE = (256, 144)
 FRAMES, TILE = 12, 6
@@ -36,16 +37,19 @@ def source(folder: Path, frames: int = FRAMES) -> Path:
         return bench_film.write_film(folder / "film.mkv", frames=frames, width=SIZE[0], height=SIZE[1])
 
 
-def worn(folder: Path) -> Path:
+def scratched(folder: Path) -> Path:
     """A pan behind a scratch, with spots in every frame."""
     rng = np.random.default_rng(4)
-    _, clip = lined(2.0)
+    _, clip = made.lined(2.0)
     for frame in clip:
-        for y, x in zip(rng.integers(10, H - 20, 4), rng.integers(10, 90, 4), strict=True):
+        for y, x in zip(rng.integers(10, made.H - 20, 4), rng.integers(10, 90, 4), strict=True):
             frame[y : y + 6, x : x + 5] = 0.98
-    write_sample(
-        path := folder / "worn.mkv", frames_of(clip), rate=Fraction(24), sound=np.zeros(1, np.int16), sound_rate=48_000
-    )
+    return written(folder / "scratched.mkv", clip)
+
+
+def written(path: Path, clip: NDArray[np.float32]) -> Path:
+    """A film of a clip (N, H, W)."""
+    write_sample(path, made.frames_of(clip), rate=Fraction(24), sound=np.zeros(1, np.int16), sound_rate=48_000)
     return path
 
 

@@ -17,6 +17,7 @@ from pipeline.restore import weights
 from pipeline.rules import Flags
 from pipeline.spec import NetPass
 from tests.report import films
+from tests.restore import test_passes as made
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +69,10 @@ def test_every_measured_column_is_filled_whatever_the_chain_holds(good: Path, fi
     assert output < source < 0.7 * moved  # a pan, of which grain and dirt are left
 
 
+@pytest.mark.slow  # tests/quality asks the same of clips
 def test_what_is_measured_without_a_pass_is_what_the_pass_finds(tmp_path: Path) -> None:
     """Within a factor of two, of dirt over all frames and of a scratch in each; whatever the tiles."""
-    film = films.worn(tmp_path)
+    film = films.scratched(tmp_path)
     names = ["dirt_fraction", "scratch_columns"]
     chains = ("[]", "[{pass: dirt}, {pass: scratches}]")
     measured, passed = (
@@ -86,6 +88,24 @@ def test_what_is_measured_without_a_pass_is_what_the_pass_finds(tmp_path: Path) 
     assert dirt[0] > 0.001 * len(measured["dirt_fraction"])
     each = zip(measured["scratch_columns"], passed["scratch_columns"], strict=True)
     assert all(0.5 <= a / b <= 2 for a, b in each)
+
+
+@pytest.mark.slow  # tests/quality asks the same of clips
+def test_a_copied_film_is_measured_alike_whatever_its_tiles(tmp_path: Path) -> None:
+    """Dirt, a scratch and a cut, with no pass whose halo would be at hand."""
+    film = films.written(tmp_path / "worn.mkv", made.worn(20))
+    names = ["shot", "dirt_fraction", "scratch_columns", "warp_error_source"]
+    one, other = (
+        tables.read_columns(
+            films.restore(film, tmp_path / str(n), "chain=[]", "stills.most=0", f"tiles.frames={n}") / layout.FRAMES,
+            names,
+        )
+        for n in (3, 48)
+    )
+    assert one == other
+    assert sorted(set(one["shot"])) == [0, 1]
+    assert max(one["dirt_fraction"]) > 0
+    assert max(one["scratch_columns"]) > 0
 
 
 @pytest.mark.slow  # weights that no preset names any more
