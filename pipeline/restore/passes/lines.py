@@ -165,7 +165,7 @@ def find(behind: Behind, frames: Sequence[Tensor], middle: int, said: Mapping[st
             telling = _Telling.of(behind, frames, middle, candidates, 2 * wide + 2)
         taken = False
         for column, lean in candidates:
-            line = _centred(window, column, lean, reach)
+            line = _centred(window, alone, column, lean, reach)
             near = any(abs(line.column - x) <= 2 * wide + 1 for x in (*refused, *(o.column for o in found)))
             if not near and telling.beside(line, 2 * wide + 2) and _stays(line, window, alone, middle, said, sight.by):
                 found.append(line)
@@ -220,12 +220,21 @@ def _candidates(alone: Picture, threshold: float, length: float, wide: int, tall
     return found
 
 
-def _centred(window: _Window, column: float, lean: float, reach: int) -> Line:
-    """The line with its middle where it is strongest as a whole: a candidate may have been one of its edges."""
+def _centred(window: _Window, alone: Picture, column: float, lean: float, reach: int) -> Line:
+    """The line as it really leans, its middle where it is strongest as a whole: a candidate may be one of its edges,
+    followed askew."""
+    offsets = np.arange(-reach, reach + 1)
+    bands = np.arange(BANDS)[:, None]
+
+    def power(lean: float) -> float:
+        where = np.clip(_track(column, lean)[:, None] + offsets, 0, alone.shape[2] - 1)
+        return float(np.square(alone[:, bands, where].mean(1)).sum())
+
+    lean = max((lean + d * _LEANS / 2 for d in (0, 1, -1, 2, -2, 3, -3, 4, -4)), key=power)
     for _ in range(3):
         profiles = _profiles(window, _track(column, lean), reach)
-        power = np.square(profiles).sum(0)
-        off = round(float(power @ np.arange(-reach, reach + 1) / max(float(power.sum()), 1e-12)))
+        weight = np.square(profiles).sum(0)
+        off = round(float(weight @ offsets / max(float(weight.sum()), 1e-12)))
         if off == 0:
             break
         column += off
