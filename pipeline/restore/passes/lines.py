@@ -30,7 +30,7 @@ _CERTAIN = 7.0
 """A line stands out this many times from what else there is, as lines go."""
 _SEEN = 0.6
 """Share of the window's frames that must show the line."""
-_HERE = 0.4
+_HERE = 0.25
 """A frame shows it from this share of what the usual frame does."""
 _ALONG = 0.6
 """Share of the scene's way that a line may go along with it, for it walks as it likes; less, if it is less whole."""
@@ -46,11 +46,14 @@ _AGAINST = 0.3
 """And beside a line it may not go up by more than this share of what is usual: there the scene stands still."""
 _GOES = 0.4
 """Share of the picture that must move: where most stands still, what stands still is the scene's."""
-_HELD = 1.03
+_HELD = 1.01
 """How much what a frame shows of its own line counts, against what the others show of theirs: what is as broad as the
 scene moves cannot be told from the scene, and is held back."""
-_ALIKE = 0.1
+_ALIKE = 2.0
 """And how much it counts that a line is the same in all frames."""
+_BROAD = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+"""Weights of a px and its neighbours: only so smoothed is a line the same, for one finer than a px comes out otherwise
+at every part of a px."""
 _INSIDE = 0.25
 """Share of that which must lie inside the picture."""
 _BESIDE = 8
@@ -263,7 +266,8 @@ def _profiles(window: _Window, columns: NDArray[np.int64], reach: int) -> Pictur
     system = np.diag(_HELD * total + 1e-3) - ghosts.reshape(size, size)
     # What moves with the scene through all of them is nobody's line; a line is much the same in each.
     alike = _ALIKE * float(total.mean()) * (np.eye(n) - 1 / n)
-    system += np.kron(alike, np.eye(wide))
+    broad = np.sum([c * np.eye(wide, k=k) for k, c in zip(range(-2, 3), _BROAD, strict=True)], axis=0)
+    system += np.kron(alike, broad @ broad)
     told = (np.clip(left, -0.5, 0.5) * weight).sum((1, 2)).ravel()
     profiles = np.linalg.solve(system, told.astype(np.float64)).reshape(n, wide).astype(np.float32)
     return np.asarray(profiles - slope(profiles), np.float32)
