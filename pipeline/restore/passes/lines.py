@@ -37,6 +37,8 @@ _ALONG = 0.6
 """Share of the scene's way that a line may go along with it, for it walks as it likes; less, if it is less whole."""
 _LIKE = 0.4
 """A band shows the line where it shows this share of what is usual, up to its inverse."""
+_HALF = 0.5
+"""A frame shows the line where this share of its bands does."""
 _WHOLE = 0.65
 """Share of what is to be seen along a line that must be the same from top to bottom."""
 _INNER = 4
@@ -160,13 +162,17 @@ def _stays(line: Line, window: Pairs, alone: Picture, middle: int, said: Mapping
     inner = min(line.reach, _INNER)
     core = np.square(line.profiles[:, line.reach - inner : line.reach + inner + 1])
     strong = np.sqrt(core.sum(1))
-    there = strong >= _HERE * np.median(strong)
+    runs, whole = _runs(line, alone)
+    there = (strong >= _HERE * np.median(strong)) & (runs >= _HALF)
     if not there[middle] or there.sum() < max(3, _SEEN * len(there)):
         return False
     scene = window.at(line.columns, 0)[2][middle].mean((1, 2))
     if np.ptp(scene[there]) * by < float(said["moves"]):
         return False
-    runs, whole = _runs(line, alone)
+    # Where the scene has gone elsewhere it must still be here: what else stood still stayed because the scene did.
+    gone = np.abs(scene - scene[middle]) * by >= float(said["moves"])
+    if gone.any() and there[gone].mean() < _SEEN:
+        return False
     shares = [float(runs[middle]), float(np.median(runs[there]))]
     wholes = [float(whole[middle]), float(np.median(whole[there]))]
     if min(shares) < float(said["length"]) or min(wholes) < _WHOLE:
