@@ -73,8 +73,9 @@ def find(behind: Behind, frames: Sequence[Tensor], middle: int, said: Mapping[st
     telling: _Telling | None = None
     while len(found) + len(refused) < _MOST:
         alone = window.alone((8 * wide) | 15)
-        # In all of the window; and in the frame itself: a line finer than a px looks another in each.
-        candidates = _candidates(np.stack([alone.mean(0), alone[middle]]), threshold, length, wide, sight.rows)
+        # In all of the window, in the frame itself and beside it: a line finer than a px looks another in each.
+        looks = np.concatenate([alone.mean(0, keepdims=True), alone[max(0, middle - 1) : middle + 2]])
+        candidates = _candidates(looks, threshold, length, wide, sight.rows)
         candidates = [c for c in candidates if all(abs(c[0] - x) > 2 * wide + 1 for x in refused)]
         if not candidates:
             break
