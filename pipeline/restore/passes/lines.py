@@ -41,6 +41,8 @@ _HALF = 0.5
 """A frame shows the line where this share of its bands does."""
 _WHOLE = 0.65
 """Share of what is to be seen along a line that must be the same from top to bottom."""
+_LEANING = 0.15
+"""And this much more of it if the line leans by a px a band: there are many ways to lean, and one finds something."""
 _INNER = 4
 """Px to each side that a line is judged by."""
 _TOLD = 0.85
@@ -176,7 +178,7 @@ def _stays(line: Line, window: Pairs, alone: Picture, middle: int, said: Mapping
         return False
     shares = [float(runs[middle]), float(np.median(runs[there]))]
     wholes = [float(whole[middle]), float(np.median(whole[there]))]
-    if min(shares) < float(said["length"]) or min(wholes) < _WHOLE:
+    if min(shares) < float(said["length"]) or min(wholes) < _WHOLE + _LEANING * min(1.0, abs(line.lean)):
         return False
     places = core @ np.arange(-inner, inner + 1, dtype=np.float32) / np.maximum(core.sum(1), 1e-12)
     return bool(abs(np.polyfit(scene[there], places[there], 1)[0]) < _ALONG * min(1.0, wholes[1]))
