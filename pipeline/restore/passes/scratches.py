@@ -31,7 +31,7 @@ _FADES = 1 / 12
 """Share of its height from which what is further out belongs to the line."""
 _PART = 3
 """One row in so many tells what is usual."""
-_SURE = 3.0
+_SURE = 3.5
 """And how many times as much as chance gives."""
 
 
