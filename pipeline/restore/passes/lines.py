@@ -181,7 +181,9 @@ def _stays(line: Line, window: Pairs, alone: Picture, middle: int, said: Mapping
     if min(shares) < float(said["length"]) or min(wholes) < _WHOLE + _LEANING * min(1.0, abs(line.lean)):
         return False
     places = core @ np.arange(-inner, inner + 1, dtype=np.float32) / np.maximum(core.sum(1), 1e-12)
-    return bool(abs(np.polyfit(scene[there], places[there], 1)[0]) < _ALONG * min(1.0, wholes[1]))
+    way = scene[there] - scene[there].mean()
+    along = float((way * places[there]).sum() / max(float(np.square(way).sum()), 1e-6))
+    return abs(along) < _ALONG * min(1.0, wholes[1])
 
 
 def _runs(line: Line, alone: Picture) -> tuple[Picture, Picture]:
