@@ -117,14 +117,15 @@ class DirtPass(Treatment):
 
 
 class ScratchesPass(Treatment):
-    """Vertical lines that stay with the frame while the scene moves, filled from both their sides."""
+    """Vertical lines that stay with the frame while the scene moves behind them: what they add is taken off."""
 
     radius: ClassVar[int] = 3
-    bytes_px: ClassVar[int] = 200
+    bytes_px: ClassVar[int] = 260
 
     kind: Literal["scratches"] = Field(default="scratches", alias="pass")
     threshold: float = Field(default=0.02, gt=0.0, lt=1.0)
-    """Contrast of a line to both its sides, as a share of full range."""
+    """Contrast of a line to both its sides, as a share of full range, in bands of a sixteenth of the height; half of it
+    on the mean of all bands is enough."""
     length: float = Field(default=0.7, gt=0.0, le=1.0)
     """Share of the picture's height that a line must run through."""
     width: float = Field(default=0.005, gt=0.0, le=0.05)

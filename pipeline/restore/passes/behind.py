@@ -135,8 +135,13 @@ def _reduced(luma: Picture, by: int) -> Picture:
     return np.asarray(total / np.float32(by * by), np.float32)
 
 
+def _seen_by(luma: Picture) -> int:
+    """Px that are averaged, each way: of a wide and low picture only so many that its bands keep two rows."""
+    return int(max(1, min(luma.shape[1] // _SEEN_AT, luma.shape[0] // (2 * BANDS))))
+
+
 def _sight(luma: Picture) -> Sight:
-    by = max(1, luma.shape[1] // _SEEN_AT)
+    by = _seen_by(luma)
     small = _reduced(luma, by)
     h = small.shape[0] // BANDS
     summed = np.zeros((BANDS * h + 1, small.shape[1]), np.float32)
@@ -146,8 +151,8 @@ def _sight(luma: Picture) -> Sight:
 
 def _step(a: Picture, b: Picture) -> Picture:
     """(BANDS, W, 2) as ``Behind.way``, from one frame to the next: what textured places tell, averaged broadly."""
-    seen = max(1, a.shape[1] // _SEEN_AT)
-    by = -(-a.shape[1] // _FLOWN_AT)
+    seen = _seen_by(a)
+    by = max(1, min(-(-a.shape[1] // _FLOWN_AT), a.shape[0] // (2 * BANDS)))
     small = _reduced(a, by)
     flow = motion.flow(small, _reduced(b, by))
     steep = np.abs(np.diff(motion.mean(small, 3), axis=1, append=small[:, -1:])) > 2 * _STEEP

@@ -1,7 +1,8 @@
 """Scratches: thin, more or less upright lines that stay with the frame while the scene moves behind them.
 
-A scratch adds to what is there. What it adds is measured where the scene has cancelled (``lines``, ``behind``) and
-subtracted, so that grain and detail beneath it stay. Without evidence that it goes its own way a line stays.
+A scratch adds to what is there. What it adds is measured where the scene has cancelled (``behind``, ``pairs``,
+``lines``) and subtracted, so that grain and detail beneath it stay. Without evidence that it goes its own way a line
+stays.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pipeline import motion
 from pipeline.restore.passes.base import Bench, Job, Restored
 from pipeline.restore.passes.behind import BANDS, Behind
 from pipeline.restore.passes.kept import Kept
-from pipeline.restore.passes.lines import Line, find, slope
+from pipeline.restore.passes.lines import find
+from pipeline.restore.passes.pairs import Line, slope
 from pipeline.types import PassPlan
 
 Picture = NDArray[np.float32]
@@ -29,7 +31,7 @@ _FADES = 1 / 12
 """Share of its height from which what is further out belongs to the line."""
 _PART = 3
 """One row in so many tells what is usual."""
-_SURE = 3.0
+_SURE = 3.5
 """And how many times as much as chance gives."""
 
 
