@@ -7,7 +7,7 @@ rounds otherwise at their borders.
 
 from pipeline.motion.flow import Flow, disagreement, flow, settle, warp
 from pipeline.motion.regions import Regions, envelope, grow, mean, mean_outside, nearest_match, regions
-from pipeline.motion.shift import Aligned, align
+from pipeline.motion.shift import Aligned, align, moved
 
 __all__ = [
     "Aligned",
@@ -20,6 +20,7 @@ __all__ = [
     "grow",
     "mean",
     "mean_outside",
+    "moved",
     "nearest_match",
     "regions",
     "settle",

@@ -11,6 +11,7 @@ from pipeline.errors import WeightsError
 from pipeline.restore import guard, weights
 from pipeline.restore.engine import NetEngine
 from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.placed import placed
 from pipeline.spec import Guard
 from pipeline.types import PassPlan
 
@@ -57,7 +58,8 @@ class NetPass:
         # place of a call of the same shape, whatever the tile of film around it.
         by_place = {job.number % self.group: job for job in jobs}
         places = [by_place.get(i, jobs[0]) for i in range(self.group)]
-        stack = torch.cat([picture for job in places for picture in job.window])
+        windows = {id(job): placed(job.window, self.radius) for job in jobs}
+        stack = torch.cat([picture for job in places for picture in windows[id(job)]])
         stack = stack.view(self.group, -1, *stack.shape[1:])
         out = self._engine(stack)
         finite = guard.finite(out)
