@@ -64,6 +64,18 @@ def test_a_limb_stays_even_where_it_turns_back() -> None:
     assert wrong.max() <= 1e-3, wrong
 
 
+def test_one_thing_that_moves_does_not_keep_dirt_near_it() -> None:
+    clean = pan(7, size=(240, 320))
+    for k, frame in enumerate(clean):
+        blotch(frame, 70, 15 + 45 * k, 7, 0.97)  # passes by
+    clip = clean.copy()
+    blotch(clip[3], 110, 160, 6, 0.02)
+    out, worker = restored(grained(clip), "pass: dirt")
+    assert left(out, clean, 3, 110, 160, 6) < 0.05
+    assert left(out, clean, 3, 70, 150, 7) < 0.05
+    assert "fast-motion" in worker.flags[3]
+
+
 def test_tile_lengths_and_cuts_leave_no_trace() -> None:
     """A frame is cleaned for the flow by its neighbours, which in turn are cleaned by theirs: all within the radius."""
     clip = np.concatenate([pan(5, size=(160, 240)), pan(4, (2.0, 0.0), seed=3, size=(160, 240)), pan(2, seed=5)])

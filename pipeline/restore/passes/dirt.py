@@ -42,6 +42,8 @@ _SPECK = 2
 """Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
 """A neighbour repeats a frame where it differs from it by less than this share of what others of the window do."""
+_MANY = 3
+"""Spots left alone around another that speak against it: one thing that moves is no crowd."""
 _TOLD = 2e-4
 """Share of the picture left alone as moving, above which that is flagged."""
 
@@ -256,7 +258,11 @@ def _amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.boo
     """
     side = max(3, spots.labels.shape[1] // 4) | 1
     taken, moving = (motion.mean(spots.chosen(which).astype(np.float32), side) for which in (dirt, left))
-    return spots.sum(moving > taken) > 0.5 * spots.areas
+    places = np.zeros(spots.labels.shape, np.float32)
+    x, y = np.rint(spots.middles[1:][left[1:]]).astype(np.int64).T
+    np.add.at(places, (y, x), 1.0)
+    many = motion.mean(places, side) * side * side >= _MANY - 0.5
+    return spots.sum((moving > taken) & many) > 0.5 * spots.areas
 
 
 def _filled(here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask) -> Tensor:

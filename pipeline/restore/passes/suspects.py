@@ -40,9 +40,9 @@ _UNREST = 3.0
 """Times the picture's usual difference between the neighbours that is unrest."""
 _MOST, _LEAST = 0.2, 0.002
 """A pixel's greatest share in unrest, and the least that is usual: shares of full range."""
-_TWIN, _TWIN_LEVEL = 0.7, 0.05
+_TWIN, _TWIN_LEVEL, _TWIN_REACH = 0.8, 0.03, 3.0
 """One alone is no chance where it is the spot over again: the smaller has this share of the larger's area, and the mean
-lumas differ by no more than this share of full range."""
+lumas differ by no more than this share of full range. It may be so many times as far away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +168,10 @@ def _alike(suspects: Suspects, n: int, other: Apart, reach: float) -> tuple[int,
     """How many a neighbour has nearby that are like the spot, and their area as a share of the spot's."""
     box, area = suspects.spots.boxes[n], suspects.spots.areas[n]
     own = int((box[2:] - box[:2]).max())
-    near = np.hypot(*(other.middles - suspects.spots.middles[n]).T) < reach + 0.75 * (other.sides + own)
-    near &= other.bright == suspects.bright[n]
-    near &= (other.areas <= _LARGER * area) & (other.areas >= _PIECE * area)
-    near &= other.peaks >= _FAINTER * suspects.peaks[n]
-    ratio = other.areas[near] / area
-    twins = (ratio > _TWIN) & (ratio < 1 / _TWIN)
-    twins &= np.abs(other.levels[near] - suspects.levels[n]) < _TWIN_LEVEL
-    return (_SEVERAL, 1.0) if twins.any() else (int(near.sum()), float(ratio.sum()))
+    away = np.hypot(*(other.middles - suspects.spots.middles[n]).T) - 0.75 * (other.sides + own)
+    ratio = other.areas / area
+    kind = (other.bright == suspects.bright[n]) & (other.peaks >= _FAINTER * suspects.peaks[n])
+    twins = kind & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
+    twins &= np.abs(other.levels - suspects.levels[n]) < _TWIN_LEVEL
+    near = kind & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
+    return (_SEVERAL, 1.0) if twins.any() else (int(near.sum()), float(ratio[near].sum()))
