@@ -236,7 +236,7 @@ def test_a_tile_that_is_missing_or_wrong_is_named(source: str, out: str, scratch
         ({"first": 0}, r"record of tile 1 is of the frames 0:\d+ and"),
         ({"last": 17}, r"record of tile 1 is of the frames \d+:17 and"),
         ({"rows": None, "rows_sha256": None}, "its rows are not those of the frames"),
-        ({"segments": None}, "beyond the 20"),
+        ({"segments": None}, "hold 16 frames, 20 were expected"),
         ({"tries": -1}, "'tries' is '-1'"),
         ({"finished": "yesterday"}, "no ISO 8601 time"),
         ("garbled", "not JSON"),
@@ -247,7 +247,7 @@ def test_a_record_that_does_not_fit_is_forgotten_and_its_tile_restored_anew(
 ) -> None:
     plan, index = night.planned(source, "r", night.spec())
     ledger = night.restore(plan, index, out, scratch)
-    (other,) = ledger.read([plan.tile_ids[0]])
+    (other,) = ledger.read([plan.tile_ids[2]])
     uri = next(s.uri for s in store.list_files(ledger.work + "/tiles") if "/000001-" in s.uri)
     text = json.loads(Path(uri).read_text())
     if isinstance(wrong, dict):  # None: another tile's
