@@ -60,7 +60,7 @@ def test_it_listens_on_this_machine_alone_and_leaves_no_token(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "home",
     [
-        pytest.param({"HOME": "/dev/null/home"}, id="unwritable"),
+        pytest.param({"HOME": "/dev/null/home"}, id="unwritable", marks=pytest.mark.slow),
         pytest.param({}, id="none", marks=pytest.mark.slow),
     ],
 )

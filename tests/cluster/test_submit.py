@@ -199,6 +199,7 @@ def test_a_job_is_done_once(head: Head, film: Path, tmp_path: Path) -> None:
     assert f"reelmend status {out}" in again.told
 
 
+@pytest.mark.slow  # half a minute; kills of a driver without a job server are in test_kills
 def test_a_stopped_job_goes_on_when_it_is_submitted_again(head: Head, film: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     records = out / ".work" / "a" / "tiles"
