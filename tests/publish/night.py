@@ -34,7 +34,12 @@ START = datetime.datetime(2026, 3, 1, 22, 0, tzinfo=datetime.UTC)
 def film(path: Path, frames: int = 20, **more: Any) -> Path:
     """A source with sound, 18 frames a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    make_film(path, frames=frames, size=(48, 32), **{"rate": Fraction(18), "audio": "pcm_s16le", "options": {"g": "1"}, **more})
+    make_film(
+        path,
+        frames=frames,
+        size=(48, 32),
+        **{"rate": Fraction(18), "audio": "pcm_s16le", "options": {"g": "1"}, **more},
+    )
     return path
 
 
