@@ -38,12 +38,13 @@ def source(folder: Path, frames: int = FRAMES) -> Path:
 
 
 def scratched(folder: Path) -> Path:
-    """A pan behind a scratch, with spots in every frame."""
+    """A pan behind a scratch, with spots in every frame; no two alike, or they would pass for a thing that moves."""
     rng = np.random.default_rng(4)
     _, clip = made.lined(2.0)
     for frame in clip:
         for y, x in zip(rng.integers(10, made.H - 20, 4), rng.integers(10, 90, 4), strict=True):
-            frame[y : y + 6, x : x + 5] = 0.98
+            h, w = rng.integers(3, 10, 2)
+            frame[y : y + h, x : x + w] = rng.choice((0.02, 0.98)) + rng.uniform(-0.1, 0.1)
     return written(folder / "scratched.mkv", clip)
 
 
