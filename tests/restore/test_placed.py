@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.restore.passes.placed import placed
+from pipeline.restore.passes.placed import Placed
 from tests.restore.test_passes import pan
+
+
+def placed(frames: list[torch.Tensor], middle: int) -> list[torch.Tensor]:
+    return Placed().window(frames, middle)
 
 
 def window(*offsets: tuple[float, float]) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from pipeline.errors import WeightsError
 from pipeline.restore import guard, weights
 from pipeline.restore.engine import NetEngine
 from pipeline.restore.passes.base import Bench, Job, Restored
-from pipeline.restore.passes.placed import placed
+from pipeline.restore.passes.placed import Placed
 from pipeline.spec import Guard
 from pipeline.types import PassPlan
 
@@ -31,6 +31,7 @@ class NetPass:
         self._engine = engine
         self._limits = limits
         self._most = most
+        self._placed = Placed()
 
     @classmethod
     def build(cls, plan: PassPlan, bench: Bench) -> NetPass:
@@ -52,19 +53,22 @@ class NetPass:
 
     def reset(self) -> None:
         self._engine.reset()
+        self._placed = Placed()
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         # A frame has its place in the batch by its number, and free places are filled: so it is computed in the same
         # place of a call of the same shape, whatever the tile of film around it.
         by_place = {job.number % self.group: job for job in jobs}
         places = [by_place.get(i, jobs[0]) for i in range(self.group)]
-        windows = {id(job): placed(job.window, self.radius) for job in jobs}
+        windows = {id(job): self._placed.window(job.window, self.radius) for job in jobs}
         stack = torch.cat([picture for job in places for picture in windows[id(job)]])
         stack = stack.view(self.group, -1, *stack.shape[1:])
         out = self._engine(stack)
         finite = guard.finite(out)
         broken = ~finite if self._limits is None else guard.broken(stack, out, self._limits)
-        told = torch.stack((broken, finite), 1).tolist()  # the only wait for the device
+        told = torch.stack(
+            (broken, finite), 1
+        ).tolist()  # beside a small copy of each new picture the only wait for the device
         found = []
         for job in jobs:
             place, marks = job.number % self.group, frozenset[str]()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import motion
+from pipeline.restore.passes.kept import Kept
 
 _FAR = 0.025
 """Share of the width by which a neighbour must lie off: nets are trained on less (8 px of 480 over two frames)."""
@@ -25,33 +26,42 @@ _BETTER = 0.7
 """Share of the difference that may be left once it is moved: else it was no movement of the whole."""
 
 
-def placed(window: Sequence[Tensor], middle: int) -> list[Tensor]:
-    """The window, (3, H, W) each, with those neighbours moved that lie far off. A pure function of the window; where
-    nothing lies far off the very tensors are given back."""
-    here = window[middle]
-    step = max(1, round(here.shape[2] / _SIDE))
-    small = _small(here, step)
-    known: dict[int, Tensor] = {id(here): here}
-    return [known.setdefault(id(p), _put(p, small, step)) if id(p) not in known else known[id(p)] for p in window]
+class Placed:
+    """Places the windows of successive frames: a picture is looked at once, though it stands in several windows."""
+
+    def __init__(self) -> None:
+        self._kept = Kept()
+
+    def window(self, window: Sequence[Tensor], middle: int) -> list[Tensor]:
+        """The window, (3, H, W) each, with those neighbours moved that lie far off. A pure function of the window;
+        where nothing lies far off the very tensors are given back."""
+        self._kept.hold(window)
+        here = window[middle]
+        return [p if p is here else self._kept.of("placed", self._put, here, p) for p in window]
+
+    def _put(self, frame: Tensor, picture: Tensor) -> Tensor:
+        here, there = (self._kept.of("small", _small, p) for p in (frame, picture))
+        x, y = (round(v) for v in motion.moved(here, there))
+        if max(abs(x), abs(y)) <= _FAR * here.shape[1]:
+            return picture
+        before, after = (
+            float(np.abs(p - p.mean() - (here - here.mean())).mean()) for p in (there, _shifted(there, x, y))
+        )
+        if after > _BETTER * before:
+            return picture
+        step, (h, w) = _step(picture), picture.shape[1:]
+        rows = (torch.arange(h, device=picture.device) + y * step).clamp_(0, h - 1)
+        columns = (torch.arange(w, device=picture.device) + x * step).clamp_(0, w - 1)
+        return picture[:, rows][:, :, columns]
 
 
-def _put(picture: Tensor, here: NDArray[np.float32], step: int) -> Tensor:
-    there = _small(picture, step)
-    x, y = (round(v) for v in motion.moved(here, there))
-    if max(abs(x), abs(y)) <= _FAR * here.shape[1]:
-        return picture
-    before, after = (float(np.abs(p - p.mean() - (here - here.mean())).mean()) for p in (there, _shifted(there, x, y)))
-    if after > _BETTER * before:
-        return picture
-    h, w = picture.shape[1:]
-    rows = (torch.arange(h, device=picture.device) + y * step).clamp_(0, h - 1)
-    columns = (torch.arange(w, device=picture.device) + x * step).clamp_(0, w - 1)
-    return picture[:, rows][:, :, columns]
+def _step(picture: Tensor) -> int:
+    return max(1, round(picture.shape[2] / _SIDE))
 
 
-def _small(picture: Tensor, step: int) -> NDArray[np.float32]:
-    """Mean of the channels, averaged over squares of ``step`` px."""
-    return np.asarray(F.avg_pool2d(picture.mean(0, keepdim=True), step)[0].cpu().numpy(), np.float32)
+def _small(picture: Tensor) -> NDArray[np.float32]:
+    """Mean of the channels, averaged over squares of px."""
+    return np.asarray(F.avg_pool2d(picture.mean(0, keepdim=True), _step(picture))[0].cpu().numpy(), np.float32)
 
 
 def _shifted(picture: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
