@@ -49,6 +49,18 @@ def envelope(picture: Picture) -> tuple[Picture, Picture]:
     return low, high
 
 
+def beyond(here: Picture, moved: Picture, most: float, side: int) -> tuple[Picture, Picture]:
+    """How far a picture lies outside of what another shows within a px of each place, and how far from the very place:
+    above 0 where it is brighter. The two halves of SDIp (Kokaram 1998) against one neighbour.
+
+    The other, as it moved, is first made as bright as the picture: over ``side`` px (odd), by no more than ``most``, so
+    that flicker is no spot and a spot no flicker. Half a px of error is no spot: hence the px.
+    """
+    offset = mean(np.clip(here - moved, -most, most), side)
+    low, high = envelope(moved + offset)
+    return np.maximum(here - high, 0) - np.maximum(low - here, 0), here - moved - offset
+
+
 def grow(mask: Mask, px: int) -> Mask:
     """The mask and all within ``px`` of it (a round neighbourhood)."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * px + 1, 2 * px + 1))

@@ -56,8 +56,8 @@ def share(here: Picture, neighbours: tuple[Neighbour, Neighbour]) -> float:
     """Share of the pixels of ``here`` that lie in spots which neither neighbour has."""
     if min(here.shape) < _LEAST:
         return 0.0
-    sides = [_against(here, n) for n in neighbours]
-    (a, plain_a), (b, plain_b) = sides
+    moved = (motion.warp(n.picture, n.there) for n in neighbours)
+    (a, plain_a), (b, plain_b) = (motion.beyond(here, m, _STANDS_OUT, 2 * _AROUND + 1) for m in moved)
     size = np.minimum(np.abs(a), np.abs(b))
     size[(a > 0) != (b > 0)] = 0
     usual = np.minimum(np.minimum(np.abs(plain_a), np.abs(plain_b)), _STANDS_OUT)
@@ -85,17 +85,6 @@ def share(here: Picture, neighbours: tuple[Neighbour, Neighbour]) -> float:
         dirt, moving = (motion.mean(spots.chosen(w).astype(np.float32), side) for w in (kept, moves))
         kept &= share_of(moving > dirt) <= 0.5
     return float(spots.areas[kept].sum() / here.size)
-
-
-def _against(here: Picture, other: Neighbour) -> tuple[Picture, Picture]:
-    """How far the frame lies outside what the other shows within a px of each place, and how far from the very place.
-
-    The other is first made as bright as the frame: what flickers is no spot.
-    """
-    moved = motion.warp(other.picture, other.there)
-    moved += motion.mean(np.clip(here - moved, -_STANDS_OUT, _STANDS_OUT), 2 * _AROUND + 1)
-    low, high = motion.envelope(moved)
-    return np.maximum(here - high, 0) - np.maximum(low - here, 0), here - moved
 
 
 def _outside(picture: Picture, mask: Mask, side: int) -> Picture:

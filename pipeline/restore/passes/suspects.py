@@ -105,14 +105,7 @@ def against(here: Picture, others: Sequence[Picture], threshold: float, mask: Ma
     here: (H, W) luma; others: the two neighbours', as they moved; threshold: share of full range. mask: known spots;
     what the pictures differ by elsewhere tells how far a spot must stand out. Without it the first look finds them.
     """
-    parts = []
-    for other in others:
-        offset = motion.mean(np.clip(here - other, -threshold, threshold), 2 * AROUND + 1)
-        low, high = motion.envelope(other + offset)
-        # Against the other's nearest value within a pixel: half a pixel of error is no spot.
-        parts.append(np.maximum(here - high, 0) - np.maximum(low - here, 0))
-        parts.append(here - other - offset)
-    e1, d1, e2, d2 = parts
+    (e1, d1), (e2, d2) = (motion.beyond(here, other, threshold, 2 * AROUND + 1) for other in others)
     size = np.minimum(np.abs(e1), np.abs(e2))
     size[(e1 > 0) != (e2 > 0)] = 0
     usual = np.minimum(np.minimum(np.abs(d1), np.abs(d2)), threshold)
