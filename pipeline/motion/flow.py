@@ -55,7 +55,7 @@ def warp(picture: Picture, by: Flow, *, sharp: bool = False) -> Picture:
     y = by[..., 1] + np.arange(h, dtype=np.float32)[:, None]
     kind = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
     found: Picture = cv2.remap(picture, x, y, kind, borderMode=cv2.BORDER_REPLICATE)
-    return found
+    return found.reshape(h, w, *picture.shape[2:])  # OpenCV drops a last axis of one channel
 
 
 def disagreement(forward: Flow, backward: Flow) -> Picture:

@@ -81,18 +81,23 @@ class Regions:
     middles: NDArray[np.float64]
     """(N, 2): x, y."""
 
+    pixels: NDArray[np.int64]
+    """(M,) places in the flattened picture of all pixels of the regions 1 on."""
+    numbers: NDArray[np.int32]
+    """(M,) which each of them is of."""
+
     def __len__(self) -> int:
         return len(self.areas)
 
     def most(self, values: Picture) -> NDArray[np.float32]:
-        """(N,) the largest of the values, 0 or more, in each region."""
+        """(N,) the largest of the values, 0 or more, in each region; 0 of number 0."""
         found = np.zeros(len(self), np.float32)
-        np.maximum.at(found, self.labels.ravel(), values.ravel())
+        np.maximum.at(found, self.numbers, values.ravel()[self.pixels])
         return found
 
     def sum(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """(N,) the sum of the values in each region."""
-        return np.asarray(np.bincount(self.labels.ravel(), values.ravel(), len(self)), np.float64)
+        """(N,) the sum of the values in each region; 0 of number 0."""
+        return np.asarray(np.bincount(self.numbers, values.ravel()[self.pixels], len(self)), np.float64)
 
     def chosen(self, keep: NDArray[np.bool_]) -> Mask:
         """The mask of the regions for which ``keep`` (N,) is true; never number 0."""
@@ -106,17 +111,21 @@ def regions(mask: Mask) -> Regions:
     _, labels, stats, middles = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     stats = stats.astype(np.int64)
     boxes = np.stack([stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]], 1)
-    return Regions(labels, boxes, stats[:, 4], middles)
+    flat = labels.ravel()
+    pixels = np.flatnonzero(flat)
+    return Regions(labels, boxes, stats[:, 4], middles, pixels, flat[pixels])
 
 
 def nearest_match(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: Picture, reach: int) -> float:
     """How like the spot ``inside`` of ``a`` the likest place of ``b`` within ``reach`` px is: rms difference over it.
 
-    box: left, top, right, bottom of the spot in both pictures; ``inside`` is the mask of that box.
+    a, b: (H, W), or (H, W, C) with up to 4 planes that are to be alike together: the rms is of all values. box: left,
+    top, right, bottom of the spot in both pictures; ``inside`` is the mask of that box.
     """
     left, top, right, bottom = box
-    h, w = b.shape
+    h, w = b.shape[:2]
     y0, y1, x0, x1 = max(0, top - reach), min(h, bottom + reach), max(0, left - reach), min(w, right + reach)
     weight = inside.astype(np.float32)
     errors = cv2.matchTemplate(b[y0:y1, x0:x1], a[top:bottom, left:right], cv2.TM_SQDIFF, mask=weight)
-    return float(np.sqrt(max(float(errors.min()), 0.0) / max(float(weight.sum()), 1.0)))
+    number = b.size // (h * w)
+    return float(np.sqrt(max(float(errors.min()), 0.0) / max(float(weight.sum()) * number, 1.0)))

@@ -68,12 +68,10 @@ def share(here: Picture, neighbours: tuple[Neighbour, Neighbour]) -> float:
         return 0.0
     rough = size > 0.4 * level
     spots = motion.regions(rough)
-    within = np.flatnonzero(rough)
-    of = spots.labels.ravel()[within]
 
     def share_of(mask: Mask) -> NDArray[np.float64]:
         """(N,) of each spot's pixels."""
-        return np.asarray(np.bincount(of, mask.ravel()[within], len(spots)) / np.maximum(spots.areas, 1))
+        return np.asarray(spots.sum(mask) / np.maximum(spots.areas, 1))
 
     strong = (share_of(size >= level) > 0) & (spots.areas <= _LARGEST * here.size)
     strong &= share_of(_astray(here, neighbours, rough)) < 0.3

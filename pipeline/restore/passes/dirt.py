@@ -20,8 +20,19 @@ from torch import Tensor
 from pipeline import motion
 from pipeline.motion import Regions
 from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.carried import carried
 from pipeline.restore.passes.kept import Kept
-from pipeline.restore.passes.suspects import AROUND, Apart, Suspects, against, amid_unrest, speak_of_movement
+from pipeline.restore.passes.suspects import (
+    AROUND,
+    Apart,
+    Planes,
+    Suspects,
+    against,
+    amid_unrest,
+    evened,
+    planes,
+    speak_of_movement,
+)
 from pipeline.types import PassPlan
 
 LIMIT = "dirt-limit"
@@ -97,13 +108,14 @@ class DirtPass:
         # A second look, with the movement under the spots as it is around them.
         covered = motion.grow(spots.chosen(strong), _ASTRAY)
         flows = [self._under(here, other, covered) for other in (before, after)]
-        moved = [motion.warp(self._kept.luma(p), f) for p, f in zip((before, after), flows, strict=True)]
-        again = against(self._kept.luma(here), moved, self._threshold, covered)
+        theirs = [motion.warp(self._planes(p), f) for p, f in zip((before, after), flows, strict=True)]
+        own, *moved = evened(self._planes(here), *theirs)
+        again = against(own, moved, self._threshold, covered)
         sound = strong & self._trusted(spots, covered, here, before, after, flows)
         calm = ~amid_unrest(spots, strong, self._unlike(before, after, flows))
         sound &= calm
-        sound &= spots.most(np.where(again.sign == suspects.sign, again.strength, 0)) >= 1.0
-        dirt = sound & ~self._moves(spots, sound, suspects, window, moved)
+        sound &= spots.most(np.where(again.kind == suspects.kind, again.strength, 0)) >= 1.0
+        dirt = sound & ~self._moves(sound, suspects, window, (before, after), own, moved)
         dirt &= ~_amid_movement(spots, dirt, strong & calm & ~dirt)
         left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
         marks = frozenset({MOTION}) if left > _TOLD else frozenset()
@@ -129,8 +141,11 @@ class DirtPass:
         return sides[0], sides[1]
 
     def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> Suspects:
-        moved = [motion.warp(self._kept.luma(p), self._flow(here, p)) for p in (before, after)]
-        return against(self._kept.luma(here), moved, self._threshold)
+        moved = [motion.warp(self._planes(p), self._flow(here, p)) for p in (before, after)]
+        return against(self._planes(here), moved, self._threshold)
+
+    def _planes(self, picture: Tensor) -> Planes:
+        return self._kept.of("planes", lambda p: planes(p, self._kept.luma(p)), picture)
 
     def _flow(self, a: Tensor, b: Tensor) -> Picture:
         """From a to b, as it is without what may be dirt in either: a spot leads the flow astray far around it."""
@@ -194,16 +209,19 @@ class DirtPass:
 
     def _moves(
         self,
-        spots: Regions,
         asked: NDArray[np.bool_],
         suspects: Suspects,
         window: Sequence[Tensor],
-        moved: Sequence[Picture],
+        beside: Sequence[Tensor],
+        here: Planes,
+        moved: Sequence[Planes],
     ) -> NDArray[np.bool_]:
-        """(N,) whether a neighbour has something like the spot nearby."""
-        here = self._kept.luma(window[2])
+        """(N,) whether a neighbour has something like the spot nearby. beside: the two; moved: as they moved."""
+        spots = suspects.spots
         reach = max(8, round(_REACH * here.shape[1]))
         others = self._others(window)
+        middle = 0.5 * (moved[0] + moved[1])
+        as_it_is = [(self._planes(p), self._flow(window[2], p)) for p in beside]
         found = np.zeros(len(spots), np.bool_)
         for n in np.flatnonzero(asked):
             if n == 0:
@@ -215,12 +233,11 @@ class DirtPass:
             left, top = (max(0, int(v) - 2) for v in box[:2])
             right, bottom = min(here.shape[1], int(box[2]) + 2), min(here.shape[0], int(box[3]) + 2)
             inside = motion.grow(spots.labels[top:bottom, left:right] == n, 2)
-            contrast = here[top:bottom, left:right] - 0.5 * (moved[0] + moved[1])[top:bottom, left:right]
-            own = float(np.sqrt(np.mean(np.square(contrast[inside]))))
+            own = float(np.sqrt(np.mean(np.square((here - middle)[top:bottom, left:right][inside]))))
             found[n] = any(
                 motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < _LIKE * own
                 for other in moved
-            )
+            ) or any(carried(here, evened(here, p)[1], f, spots, int(n), middle) for p, f in as_it_is)
         return found
 
     def _others(self, window: Sequence[Tensor]) -> list[Apart]:

@@ -5,22 +5,31 @@ direction, while those agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline import motion
 from pipeline.motion import Regions
 
 Picture = NDArray[np.float32]
+Planes = NDArray[np.float32]
+"""(H, W, 3): luma, and what blue and red differ from it by (see ``planes``)."""
 Mask = NDArray[np.bool_]
 
 AROUND = 31
 """Side in px of the neighbourhood that tells of movement and brightness under a spot."""
 _STANDS_OUT = 9.0
 """A spot stands out this many times from what the frame differs by around it."""
+_COLOUR = 0.64
+"""Of a difference of colour, what counts as much as one of luma."""
+_GREY = 1 / 1024
+"""Share of full range up to which a difference of colour is none: rounding."""
 _SPOT = 0.4
 """Thresholds down to which a spot reaches."""
 _APART = 0.6
@@ -54,15 +63,15 @@ class Suspects:
     same sign."""
     plain: Picture
     """The same without the room for half a pixel of error: how far a spot reaches, once it is known to be one."""
-    sign: Mask
-    """Brighter than both."""
+    kind: NDArray[np.int8]
+    """(H, W) twice the number of the plane in which it differs the most, and 1 more where it lies above both there."""
     spots: Regions
     peaks: NDArray[np.float32]
     """(N,) strength of each spot where it is greatest."""
-    bright: NDArray[np.bool_]
-    """(N,) whether it is brighter than both."""
+    by_kind: NDArray[np.float32]
+    """(N, 2·planes) the same of each kind alone."""
     levels: NDArray[np.float64]
-    """(N,) mean luma."""
+    """(N, planes) means."""
     apart: tuple[Apart, Apart]
     """What differs from the picture before, and from the one after, whatever the other shows: a thing that moves is
     there even where it stands still for a moment on its other side, as limbs do when they turn back."""
@@ -70,7 +79,7 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What is brighter than one other picture, and what is darker: regions, those of both together."""
+    """What lies above one other picture in a plane, and what below: regions, all together."""
 
     middles: NDArray[np.float64]
     """(N, 2): x, y."""
@@ -80,31 +89,87 @@ class Apart:
     """(N,) px."""
     peaks: NDArray[np.float32]
     """(N,) by how many thresholds, at most."""
-    bright: NDArray[np.bool_]
-    """(N,)."""
+    kinds: NDArray[np.int64]
+    """(N,) as ``kind`` in ``Suspects``."""
     levels: NDArray[np.float64]
-    """(N,) mean luma."""
+    """(N,) mean in the plane."""
 
     @staticmethod
-    def of(far: Picture, luma: Picture) -> Apart:
-        """far: (H, W) by how many thresholds ``luma`` differs, brighter above 0."""
-        found = [(motion.regions(sign * far > _APART), sign) for sign in (1, -1)]
+    def of(far: Mapping[int, Picture], here: Planes) -> Apart:
+        """far: number of a plane → (H, W) by how many thresholds ``here`` lies above the other picture in it."""
+        found = [
+            (motion.regions(sign * f > _APART), sign * f, here[..., plane], 2 * plane + (sign > 0))
+            for plane, f in far.items()
+            for sign in (1, -1)
+        ]
         return Apart(
-            np.concatenate([r.middles[1:] for r, _ in found]),
-            np.concatenate([(r.boxes[1:, 2:] - r.boxes[1:, :2]).max(1, initial=0) for r, _ in found]),
-            np.concatenate([r.areas[1:] for r, _ in found]),
-            np.concatenate([r.most(sign * far)[1:] for r, sign in found]),
-            np.concatenate([np.full(len(r) - 1, sign > 0) for r, sign in found]),
-            np.concatenate([_levels(r, luma)[1:] for r, _ in found]),
+            np.concatenate([r.middles[1:] for r, *_ in found]),
+            np.concatenate([(r.boxes[1:, 2:] - r.boxes[1:, :2]).max(1, initial=0) for r, *_ in found]),
+            np.concatenate([r.areas[1:] for r, *_ in found]),
+            np.concatenate([r.most(f)[1:] for r, f, _, _ in found]),
+            np.concatenate([np.full(len(r) - 1, kind) for r, _, _, kind in found]),
+            np.concatenate([_levels(r, plane)[1:] for r, _, plane, _ in found]),
         )
 
 
-def against(here: Picture, others: Sequence[Picture], threshold: float, mask: Mask | None = None) -> Suspects:
-    """What lies outside both other pictures' range alike. Their brightness is first made this one's.
+def planes(rgb: Tensor, luma: Picture) -> Planes:
+    """Of (3, H, W): luma, and by what blue and red differ from it: a spot as bright as what it hides is seen by its
+    colour. Of a picture without any colour luma alone."""
+    differences = (rgb[[2, 0]] - torch.from_numpy(luma).to(rgb.device)).mul_(_COLOUR)
+    if float(differences.abs().max()) < _GREY:
+        return luma[..., None]
+    return np.dstack((luma, *differences.cpu().numpy()))
 
-    here: (H, W) luma; others: the two neighbours', as they moved; threshold: share of full range. mask: known spots;
-    what the pictures differ by elsewhere tells how far a spot must stand out. Without it the first look finds them.
+
+def evened(*pictures: Picture | Planes) -> list[Planes]:
+    """With as many planes as the one of them that has the most; those that one lacks are without colour."""
+    number = max(p.shape[2] if p.ndim == 3 else 1 for p in pictures)
+    found = [p if p.ndim == 3 else p[..., None] for p in pictures]
+    return [np.pad(p, ((0, 0), (0, 0), (0, number - p.shape[2]))) if p.shape[2] < number else p for p in found]
+
+
+def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask | None = None) -> Suspects:
+    """What lies outside both other pictures' range alike, in one plane or more. Their brightness is first made this
+    one's.
+
+    others: the two neighbours', as they moved; threshold: share of full range. mask: known spots; what the pictures
+    differ by elsewhere tells how far a spot must stand out. Without it the first look finds them. Pictures (H, W) are
+    of luma alone.
     """
+    here, *others = evened(here, *others)
+    strength, plain = np.zeros(here.shape[:2], np.float32), np.zeros(here.shape[:2], np.float32)
+    kind = np.zeros(here.shape[:2], np.int8)
+    of_kind: list[Picture] = []
+    far: tuple[dict[int, Picture], dict[int, Picture]] = ({}, {})
+    for plane in range(here.shape[2]):
+        three = [np.ascontiguousarray(p[..., plane]) for p in (here, *others)]
+        if plane and max(p.max() for p in three) - min(p.min() for p in three) < 0.5 * threshold:
+            of_kind += [np.zeros_like(strength)] * 2
+            continue  # no colour, or one tint: nothing in it can stand out by the threshold
+        differs = _differs(three[0], three[1:], threshold, mask)
+        of_kind += [np.where(side, differs.strength, 0) for side in (~differs.above, differs.above)]
+        more = differs.strength > strength
+        kind[more] = 2 * plane + differs.above[more]
+        strength, plain = np.maximum(strength, differs.strength), np.maximum(plain, differs.plain)
+        for side, found in zip(far, differs.far, strict=True):
+            side[plane] = found
+    spots = motion.regions(strength > _SPOT)
+    peaks = np.stack([spots.most(s) for s in of_kind], axis=1)
+    levels = np.stack([_levels(spots, here[..., p]) for p in range(here.shape[2])], axis=1)
+    before, after = (Apart.of(side, here) for side in far)
+    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, levels, (before, after))
+
+
+class _Differs(NamedTuple):
+    """In one plane, all (H, W) and in thresholds of the place."""
+
+    strength: Picture
+    plain: Picture
+    above: Mask
+    far: tuple[Picture, Picture]
+
+
+def _differs(here: Picture, others: Sequence[Picture], threshold: float, mask: Mask | None) -> _Differs:
     (e1, d1), (e2, d2) = (motion.beyond(here, other, threshold, 2 * AROUND + 1) for other in others)
     size = np.minimum(np.abs(e1), np.abs(e2))
     size[(e1 > 0) != (e2 > 0)] = 0
@@ -115,17 +180,7 @@ def against(here: Picture, others: Sequence[Picture], threshold: float, mask: Ma
     # Where the neighbours themselves are of two minds, something moves.
     size[np.abs(d1 - d2) > np.maximum(0.7 * size, 0.5 * level)] = 0
     plain = np.where((d1 > 0) == (d2 > 0), np.minimum(np.abs(d1), np.abs(d2)), 0) / level
-    strength, spots = size / level, motion.regions(size > _SPOT * level)
-    return Suspects(
-        strength,
-        plain,
-        e1 > 0,
-        spots,
-        spots.most(strength),
-        spots.sum(e1 > 0) > 0.5 * spots.areas,
-        _levels(spots, here),
-        (Apart.of(e1 / level, here), Apart.of(e2 / level, here)),
-    )
+    return _Differs(size / level, plain, e1 > 0, (e1 / level, e2 / level))
 
 
 def _levels(regions: Regions, luma: Picture) -> NDArray[np.float64]:
@@ -152,19 +207,25 @@ def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach
     own size. By kind: as bright or dark, and together a good part as large, for what rains or sparkles comes in other
     pieces each time, and limbs turn.
     """
-    alike = [_alike(suspects, n, other, reach) for other in others]
+    strong = np.flatnonzero(suspects.by_kind[n] >= 1.0)
+    strong = strong[strong < 2] if strong[0] < 2 else strong
+    return bool(others) and all(_speaks(suspects, n, int(kind), others, reach) for kind in strong)
+
+
+def _speaks(suspects: Suspects, n: int, kind: int, others: Sequence[Apart], reach: float) -> bool:
+    alike = [_alike(suspects, n, kind, other, reach) for other in others]
     count, part = [number for number, _ in alike], [share for _, share in alike]
-    return bool(alike) and max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL)
+    return max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL)
 
 
-def _alike(suspects: Suspects, n: int, other: Apart, reach: float) -> tuple[int, float]:
+def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) -> tuple[int, float]:
     """How many a neighbour has nearby that are like the spot, and their area as a share of the spot's."""
     box, area = suspects.spots.boxes[n], suspects.spots.areas[n]
     own = int((box[2:] - box[:2]).max())
     away = np.hypot(*(other.middles - suspects.spots.middles[n]).T) - 0.75 * (other.sides + own)
     ratio = other.areas / area
-    kind = (other.bright == suspects.bright[n]) & (other.peaks >= _FAINTER * suspects.peaks[n])
-    twins = kind & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
-    twins &= np.abs(other.levels - suspects.levels[n]) < _TWIN_LEVEL
-    near = kind & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
+    like = (other.kinds == kind) & (other.peaks >= _FAINTER * suspects.by_kind[n, kind])
+    twins = like & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
+    twins &= np.abs(other.levels - suspects.levels[n, kind // 2]) < _TWIN_LEVEL
+    near = like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
     return (_SEVERAL, 1.0) if twins.any() else (int(near.sum()), float(ratio[near].sum()))
