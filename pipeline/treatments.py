@@ -138,8 +138,8 @@ class ScratchesPass(Treatment):
 class DegrainPass(Treatment):
     """Grain, and what little else one frame shows alone, averaged over the neighbours as the picture moved."""
 
-    radius: ClassVar[int] = 2
-    bytes_px: ClassVar[int] = 520
+    radius: ClassVar[int] = 3
+    bytes_px: ClassVar[int] = 700
 
     kind: Literal["degrain"] = Field(default="degrain", alias="pass")
     alike: float = Field(default=0.025, gt=0.0, le=0.5)

@@ -186,7 +186,7 @@ def _look(now: _Small, found: tuple[lines.Line, ...], before: _Small | None) -> 
     if before is None:
         return _Seen(now, found, None, 0.0)
     here, then = (p.source * np.float32(1 / 255) for p in (now, before))
-    flows = (motion.flow(a, b, quick=True) for a, b in ((here, then), (then, here)))
+    flows = (motion.flow(a, b, kind="quick") for a, b in ((here, then), (then, here)))
     apart = float(np.abs(now.source - before.source).mean(dtype=np.float64))
     return _Seen(now, found, spots.Neighbour(before.source, *flows), apart)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -96,6 +98,19 @@ def test_a_flow_says_where_points_went_and_back_again() -> None:
     assert not motion.flow(small, small).any()
 
 
+def test_a_fine_flow_is_nearer_on_clean_pictures_and_does_not_follow_grain() -> None:
+    picture, rng = scene(), np.random.default_rng(2)
+    a, b = view(picture, 0, 0), view(picture, 2.4, -1.3)
+
+    def off(x: Picture, y: Picture, kind: Literal["usual", "fine"]) -> float:
+        inner = motion.flow(x, y, kind=kind)[20:-20, 20:-20]
+        return float(np.hypot(*np.moveaxis(inner - (2.4, -1.3), 2, 0)).mean())
+
+    assert off(a, b, "fine") < 0.8 * off(a, b, "usual")
+    grainy = [p + rng.normal(0, 8 / 255, p.shape).astype(np.float32) for p in (a, b)]
+    assert off(grainy[0], grainy[1], "fine") < off(grainy[0], grainy[1], "usual")
+
+
 def test_a_warp_reads_beside_itself_and_repeats_the_edge() -> None:
     ramp = np.tile(np.arange(64, dtype=np.float32), (48, 1))
     by = np.zeros((48, 64, 2), np.float32)
@@ -103,7 +118,7 @@ def test_a_warp_reads_beside_itself_and_repeats_the_edge() -> None:
     for sharp in (False, True):
         moved = motion.warp(ramp, by, sharp=sharp)
         assert np.allclose(moved[:, 4:56], ramp[:, 4:56] + 2.5, atol=1e-3)
-        assert (moved[:, -1] == 63).all()
+        assert np.allclose(moved[:, -1], 63, atol=0.02), "Lanczos overshoots a little"
     assert (by[..., 0] == 2.5).all()
 
 

@@ -33,7 +33,7 @@ _USUAL = 1.6
 class DegrainPass:
     """See ``treatments.DegrainPass``."""
 
-    radius = 2
+    radius = 3
     group = 1
 
     def __init__(self, settings: Mapping[str, Any]):
@@ -56,15 +56,16 @@ class DegrainPass:
     def _one(self, window: Sequence[Tensor]) -> Restored:
         self._kept.hold(window)
         here = window[self.radius]
-        others = [p for i, p in enumerate(window) if i != self.radius and p is not here]
-        others = list({id(p): p for p in others}.values())  # at a cut the window is mirrored
+        # The nearest first: the median is of the frame and those. At a cut the window repeats frames.
+        nearest = sorted(range(len(window)), key=lambda i: abs(i - self.radius))
+        others = {id(window[i]): i for i in reversed(nearest) if window[i] is not here}
         if len(others) < 2:
             return Restored(here)
         shown = self._rows(here)
         smooth = self._smooth(here)
         pictures, weights = [shown], [np.ones(shown.shape[:2], np.float32)]
-        for other in others:
-            flow = self._kept.flow(here, other)
+        for i in sorted(others.values(), key=nearest.index):
+            other, flow = window[i], self._way(window, i)
             apart = motion.mean(np.abs(motion.warp(self._smooth(other), flow) - smooth), _BLOCK)
             level = min(max(_USUAL * float(np.median(apart)), _FLOOR), self._alike)
             pictures.append(motion.warp(self._rows(other), flow, sharp=True))
@@ -74,8 +75,20 @@ class DegrainPass:
 
     def _bounded(self, change: Picture) -> Picture:
         """The change where it is no larger than the limit; none from twice that on."""
-        most = np.abs(change).max(axis=2, keepdims=True)
-        return np.asarray(change * np.clip(2 - most / np.float32(self._limit), 0, 1), np.float32)
+        kept = np.clip(2 - _largest(change) / np.float32(self._limit), 0, 1)
+        return np.asarray(change * kept[..., None], np.float32)
+
+    def _way(self, window: Sequence[Tensor], i: int) -> Picture:
+        """The flow to frame i of the window. To the outermost one by way of the next frame, whose flow to there is
+        wanted anyway."""
+        here, beside = window[self.radius], window[self.radius + (1 if i > self.radius else -1)]
+        if abs(i - self.radius) < self.radius or beside is here or beside is window[i]:
+            return self._kept.of("flow", self._flow, here, window[i])
+        first = self._kept.of("flow", self._flow, here, beside)
+        return first + motion.warp(self._kept.of("flow", self._flow, beside, window[i]), first)
+
+    def _flow(self, a: Tensor, b: Tensor) -> Picture:
+        return motion.flow(self._kept.luma(a), self._kept.luma(b), kind="fine")
 
     def _rows(self, picture: Tensor) -> Picture:
         """(H, W, 3)."""
@@ -84,6 +97,12 @@ class DegrainPass:
     def _smooth(self, picture: Tensor) -> Picture:
         """Luma without its finest grain."""
         return self._kept.of("smooth", lambda p: motion.mean(self._kept.luma(p), 3), picture)
+
+
+def _largest(change: Picture) -> Picture:
+    """(H, W) of (H, W, 3): the largest of the channels' sizes. Numpy's own maximum over a short last axis is slow."""
+    r, g, b = (np.abs(change[..., k]) for k in range(3))
+    return np.maximum(np.maximum(r, g), b)
 
 
 def _median(of: Sequence[Picture]) -> Picture:
@@ -104,8 +123,7 @@ def _robust(pictures: Sequence[Picture], weights: Sequence[Picture], own: float)
     total = np.zeros_like(here)
     share = np.zeros(here.shape[:2], np.float32)
     for p, w in zip(pictures, weights, strict=True):
-        far = np.abs(p - middle).max(axis=2)
-        near = w / (1 + np.square(np.square(far / np.float32(own))))
+        near = w / (1 + np.square(np.square(_largest(p - middle) / np.float32(own))))
         total += near[..., None] * p
         share += near
     return total / share[..., None]

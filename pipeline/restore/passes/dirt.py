@@ -160,7 +160,7 @@ class DirtPass:
 
     def _clean(self, before: Tensor, here: Tensor, after: Tensor) -> Picture:
         luma, others = self._kept.luma(here), [self._kept.luma(p) for p in (before, after)]
-        flows = [motion.flow(luma, other, quick=True) for other in others]
+        flows = [motion.flow(luma, other, kind="quick") for other in others]
         moved = [motion.warp(other, flow) for other, flow in zip(others, flows, strict=True)]
         first = against(luma, moved, self._threshold)
         spots = first.spots.chosen((first.peaks >= 1.0) & (first.spots.areas <= self._largest * luma.size))

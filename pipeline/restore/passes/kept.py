@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import motion
-
 T = TypeVar("T")
 Picture = NDArray[np.float32]
 
@@ -42,10 +40,6 @@ class Kept:
     def luma(self, picture: Tensor) -> Picture:
         """(H, W) of (3, H, W), in the picture's own levels."""
         return self.of("luma", _luma, picture)
-
-    def flow(self, a: Tensor, b: Tensor) -> Picture:
-        """(H, W, 2): see ``motion.flow``."""
-        return self.of("flow", lambda x, y: motion.flow(self.luma(x), self.luma(y)), a, b)
 
 
 def _luma(picture: Tensor) -> Picture:
