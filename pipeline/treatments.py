@@ -103,7 +103,7 @@ class DirtPass(Treatment):
     """Dust, sparkle and blotches that lie in one frame, replaced by what its neighbours show there."""
 
     radius: ClassVar[int] = 3
-    bytes_px: ClassVar[int] = 560
+    bytes_px: ClassVar[int] = 620
 
     kind: Literal["dirt"] = Field(default="dirt", alias="pass")
     threshold: float = Field(default=0.1, gt=0.0, lt=1.0)

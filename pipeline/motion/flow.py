@@ -13,8 +13,9 @@ Picture = NDArray[np.float32]
 Flow = NDArray[np.float32]
 """(H, W, 2) float32: displacement in px, x to the right, then y downwards."""
 
-_LEAST_SIDE = 24
-"""Below this many px on a side there is nothing for the flow's patches of 8 px to find at two scales: no movement."""
+_LEAST_SIDE = 32
+"""Px of a side below which no movement is looked for: OpenCV's search fails on narrower pictures, and its patches of 8
+px at two scales would find next to nothing there."""
 _PATCH = 16
 """Px, side of the patches of a fine flow."""
 _STRIDE = 12

@@ -19,7 +19,7 @@ from pipeline import motion
 Picture = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_LEAST = 24
+_LEAST = 32
 """Px of a side below which there is no flow, and nothing is told."""
 _STANDS_OUT = 20.0
 """8-bit codes by which a spot differs from both neighbours; what is larger than a px of the reduced picture does."""

@@ -77,11 +77,14 @@ def test_a_coloured_spot_on_grey_film_is_mended_and_its_grey_neighbours_serve() 
     assert np.abs(out[3] - clean[3])[where].mean() < 0.03
 
 
-def test_a_coloured_thing_that_moves_stays() -> None:
+@pytest.mark.parametrize("speed", [9, 18, 25])
+@pytest.mark.parametrize("highlight", [0, 2, 3])
+def test_a_coloured_thing_that_moves_stays(speed: int, highlight: int) -> None:
     film = colour(9)
     for k, frame in enumerate(film):
         level = float((frame[60:100, 60:180] @ LUMA).mean())
-        spot(frame, 80, 40 + 9 * k, 6, (level, level, level))
+        spot(frame, 80, 12 + speed * k, 7, (level, level, level))
+        spot(frame, 80, 12 + speed * k, highlight, (level + 0.3,) * 3)
     film = grained(film)
     out, marks = mended(film)
     changed = (np.abs(out - film).max(3) > 4 / 255).mean((1, 2))

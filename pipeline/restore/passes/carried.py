@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import motion
 from pipeline.motion import Flow, Regions
-
-Planes = NDArray[np.float32]
+from pipeline.restore.passes.suspects import Planes
 
 _FAR = 24
 """Px around a spot within which movements are tried."""
@@ -23,8 +23,8 @@ _INSIDE, _WHOLE = 0.75, 0.75
 """Share of the spot's pixels, and of those with what lies around it, that are to be seen again."""
 _RING = 2
 """Px around it."""
-_MOST = 256
-"""Pixels of a spot that are looked at: more tell no more."""
+_MOST = 128
+"""Pixels of a spot that are looked at, and of its ring: more tell no more."""
 
 
 def carried(here: Planes, other: Planes, flow: Flow, spots: Regions, n: int, middle: Planes) -> bool:
@@ -37,12 +37,9 @@ def carried(here: Planes, other: Planes, flow: Flow, spots: Regions, n: int, mid
     box = np.s_[max(0, top - _RING) : min(h, bottom + _RING), max(0, left - _RING) : min(w, right + _RING)]
     inside = spots.labels[box] == n
     y, x = np.mgrid[box]
-    # The spot's pixels come first.
-    order = np.argsort(~inside.ravel(), kind="stable")
-    y, x, inside = y.ravel()[order], x.ravel()[order], inside.ravel()[order]
-    if y.size > _MOST:
-        some = np.linspace(0, y.size - 1, _MOST).astype(np.int64)
-        y, x, inside = y[some], x[some], inside[some]
+    own, around = (_some(np.flatnonzero(m)) for m in (inside, motion.grow(inside, _RING) & ~inside))
+    which = np.concatenate((own, around))
+    y, x, inside = y.ravel()[which], x.ravel()[which], inside.ravel()[which]
     near = flow[max(0, top - _FAR) : bottom + _FAR : _EVERY, max(0, left - _FAR) : right + _FAR : _EVERY].reshape(-1, 2)
     ways = np.unique(np.rint(near).astype(np.int64), axis=0)
     shown = here[y, x]
@@ -54,3 +51,10 @@ def carried(here: Planes, other: Planes, flow: Flow, spots: Regions, n: int, mid
             if ((seen[:, inside].mean(1) > _INSIDE) & (seen.mean(1) > _WHOLE)).any():
                 return True
     return False
+
+
+def _some(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Evenly spread ones, where there are many."""
+    if pixels.size <= _MOST:
+        return pixels
+    return pixels[np.linspace(0, pixels.size - 1, _MOST).astype(np.int64)]

@@ -82,7 +82,7 @@ class DegrainPass:
         """The flow to frame i of the window. To the outermost one by way of the next frame, whose flow to there is
         wanted anyway."""
         here, beside = window[self.radius], window[self.radius + (1 if i > self.radius else -1)]
-        if abs(i - self.radius) < self.radius or beside is here or beside is window[i]:
+        if abs(i - self.radius) < self.radius or beside is here:
             return self._kept.of("flow", self._flow, here, window[i])
         first = self._kept.of("flow", self._flow, here, beside)
         return first + motion.warp(self._kept.of("flow", self._flow, beside, window[i]), first)

@@ -221,7 +221,7 @@ class DirtPass:
         reach = max(8, round(_REACH * here.shape[1]))
         others = self._others(window)
         middle = 0.5 * (moved[0] + moved[1])
-        as_it_is = [(self._planes(p), self._flow(window[2], p)) for p in beside]
+        as_it_is = [(evened(here, self._planes(p))[1], self._flow(window[2], p)) for p in beside]
         found = np.zeros(len(spots), np.bool_)
         for n in np.flatnonzero(asked):
             if n == 0:
@@ -237,7 +237,7 @@ class DirtPass:
             found[n] = any(
                 motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < _LIKE * own
                 for other in moved
-            ) or any(carried(here, evened(here, p)[1], f, spots, int(n), middle) for p, f in as_it_is)
+            ) or any(carried(here, p, f, spots, int(n), middle) for p, f in as_it_is)
         return found
 
     def _others(self, window: Sequence[Tensor]) -> list[Apart]:

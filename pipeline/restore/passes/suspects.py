@@ -19,7 +19,7 @@ from pipeline.motion import Regions
 
 Picture = NDArray[np.float32]
 Planes = NDArray[np.float32]
-"""(H, W, 3): luma, and what blue and red differ from it by (see ``planes``)."""
+"""(H, W, 3): luma, and what blue and red differ from it by (see ``planes``); (H, W, 1) of grey film."""
 Mask = NDArray[np.bool_]
 
 AROUND = 31
@@ -70,8 +70,10 @@ class Suspects:
     """(N,) strength of each spot where it is greatest."""
     by_kind: NDArray[np.float32]
     """(N, 2·planes) the same of each kind alone."""
+    areas: NDArray[np.float64]
+    """(N, 2·planes) px of each spot that are of each kind."""
     levels: NDArray[np.float64]
-    """(N, planes) means."""
+    """(N, 2·planes) their means in the kind's plane."""
     apart: tuple[Apart, Apart]
     """What differs from the picture before, and from the one after, whatever the other shows: a thing that moves is
     there even where it stands still for a moment on its other side, as limbs do when they turn back."""
@@ -155,9 +157,13 @@ def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask
             side[plane] = found
     spots = motion.regions(strength > _SPOT)
     peaks = np.stack([spots.most(s) for s in of_kind], axis=1)
-    levels = np.stack([_levels(spots, here[..., p]) for p in range(here.shape[2])], axis=1)
+    # Of each kind the pixels that are of it, as the neighbours' regions are of one kind each.
+    parts = [s > _SPOT for s in of_kind]
+    areas = np.stack([spots.sum(part) for part in parts], axis=1)
+    levels = np.stack([spots.sum(np.where(part, here[..., k // 2], 0)) for k, part in enumerate(parts)], axis=1)
+    levels /= np.maximum(areas, 1)
     before, after = (Apart.of(side, here) for side in far)
-    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, levels, (before, after))
+    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, areas, levels, (before, after))
 
 
 class _Differs(NamedTuple):
@@ -204,28 +210,25 @@ def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach
     in one.
 
     n: the spot; others: what differs from this frame in each neighbour; reach: px that things may move, besides their
-    own size. By kind: as bright or dark, and together a good part as large, for what rains or sparkles comes in other
-    pieces each time, and limbs turn.
+    own size. By kind: above or below in the same plane, and together a good part as large, for what rains or sparkles
+    comes in other pieces each time, and limbs turn.
     """
-    strong = np.flatnonzero(suspects.by_kind[n] >= 1.0)
-    strong = strong[strong < 2] if strong[0] < 2 else strong
-    return bool(others) and all(_speaks(suspects, n, int(kind), others, reach) for kind in strong)
-
-
-def _speaks(suspects: Suspects, n: int, kind: int, others: Sequence[Apart], reach: float) -> bool:
+    # The kind of most of it: a highlight on a coloured thing does not speak for the thing.
+    strong = suspects.by_kind[n] >= 1.0
+    kind = int(np.argmax(np.where(strong, suspects.areas[n], 0)))
     alike = [_alike(suspects, n, kind, other, reach) for other in others]
     count, part = [number for number, _ in alike], [share for _, share in alike]
-    return max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL)
+    return bool(alike) and max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL)
 
 
 def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) -> tuple[int, float]:
     """How many a neighbour has nearby that are like the spot, and their area as a share of the spot's."""
-    box, area = suspects.spots.boxes[n], suspects.spots.areas[n]
+    box, area = suspects.spots.boxes[n], max(1.0, float(suspects.areas[n, kind]))
     own = int((box[2:] - box[:2]).max())
     away = np.hypot(*(other.middles - suspects.spots.middles[n]).T) - 0.75 * (other.sides + own)
     ratio = other.areas / area
     like = (other.kinds == kind) & (other.peaks >= _FAINTER * suspects.by_kind[n, kind])
     twins = like & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
-    twins &= np.abs(other.levels - suspects.levels[n, kind // 2]) < _TWIN_LEVEL
+    twins &= np.abs(other.levels - suspects.levels[n, kind]) < _TWIN_LEVEL
     near = like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
     return (_SEVERAL, 1.0) if twins.any() else (int(near.sum()), float(ratio[near].sum()))
