@@ -24,6 +24,9 @@ Picture = NDArray[np.float32]
 
 _BLOCK = 9
 """Px, side of the neighbourhood that is to be alike."""
+_WIDE = 31
+"""Px, side of the neighbourhood over which a neighbour is first made as bright as the frame: what is that broad is no
+grain, and where one place takes it and the next does not an edge would show."""
 _FLOOR = 0.004
 """Mean difference of blocks, as a share of full range, below which they are alike in any film."""
 _USUAL = 1.6
@@ -64,13 +67,21 @@ class DegrainPass:
         shown = self._rows(here)
         smooth = self._smooth(here)
         pictures, weights = [shown], [np.ones(shown.shape[:2], np.float32)]
+        brightness, share = np.zeros(shown.shape[:2], np.float32), np.ones(shown.shape[:2], np.float32)
         for i in sorted(others.values(), key=nearest.index):
             other, flow = window[i], self._way(window, i)
-            apart = motion.mean(np.abs(motion.warp(self._smooth(other), flow) - smooth), _BLOCK)
+            differs = motion.warp(self._smooth(other), flow) - smooth
+            brighter = motion.mean(np.clip(differs, -self._alike, self._alike), _WIDE)
+            apart = motion.mean(np.abs(differs - brighter), _BLOCK)
             level = min(max(_USUAL * float(np.median(apart)), _FLOOR), self._alike)
-            pictures.append(motion.warp(self._rows(other), flow, sharp=True))
+            pictures.append(motion.warp(self._rows(other), flow, sharp=True) - brighter[..., None])
             weights.append(np.clip(2 - apart / np.float32(level), 0, 1))
+            near = motion.mean(weights[-1], _WIDE) * np.clip(2 - np.abs(brighter) / np.float32(0.5 * self._alike), 0, 1)
+            brightness += near * brighter
+            share += near
         out = shown + self._bounded(_robust(pictures, weights, self._own) - shown)
+        # What is broad is evened out too, but as smoothly as it is broad.
+        out += (brightness / share)[..., None]
         return Restored(torch.from_numpy(out.transpose(2, 0, 1).copy()).to(here.device))
 
     def _bounded(self, change: Picture) -> Picture:
