@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.bench_chain import Run, as_clip, as_frames, run
-from jobs.bench_clips import WIDTH, Case, Pictures, Size, clean, damaged, pictures, traps, woven
+from jobs.bench_clips import WIDTH, Case, Pictures, Size, damaged, pictures, worn, woven
 from jobs.bench_peers import missing, peers
 from jobs.bench_quality_page import write_page
 from jobs.bench_speed import Speed, speeds
+from jobs.bench_traps import clean, traps
 from jobs.common import load_spec, say
 from pipeline import motion
 from pipeline.errors import CallError
@@ -78,6 +79,8 @@ class Results:
     size: Size
     held_out: bool
     scored: list[Scored] = field(default_factory=list)
+    worn: list[Scored] = field(default_factory=list)
+    """Clips of heavily worn film, as the others but by themselves."""
     steadied: list[Steadied] = field(default_factory=list)
     trapped: list[Trapped] = field(default_factory=list)
     clean_psnr_db: float = 0.0
@@ -87,13 +90,14 @@ class Results:
     """Plain words about what could not be asked."""
     seconds: float = 0.0
 
-    def means(self) -> Mapping[str, Score]:
-        """``damaged``, each preset and each peer → the mean over the clips. Who failed on one is left out."""
-        found = {"damaged": mean_of([s.before for s in self.scored])}
-        for name in self.scored[0].by:
-            if all(name in s.by for s in self.scored):
-                found[name] = mean_of([s.by[name] for s in self.scored])
-        return found
+
+def means(scored: Sequence[Scored]) -> Mapping[str, Score]:
+    """``damaged``, each preset and each peer → the mean over the clips. Who failed on one is left out."""
+    found = {"damaged": mean_of([s.before for s in scored])}
+    for name in scored[0].by:
+        if all(name in s.by for s in scored):
+            found[name] = mean_of([s.by[name] for s in scored])
+    return found
 
 
 def run_bench_film(
@@ -149,9 +153,10 @@ def measured(from_: Pictures, size: Size, specs: Mapping[str, Spec], vapoursynth
     found.skipped += [f"FFmpeg: {name}: this build lacks a filter" for name in missing()]
     if vapoursynth is None:
         found.skipped.append("VapourSynth: none was given (`--vapoursynth PYTHON`)")
-    for case in damaged(from_, size):
-        say(f"{case.name}: {case.about}")
-        found.scored.append(_scored(case, specs, vapoursynth, found.skipped))
+    for clips, scored in ((damaged(from_, size), found.scored), (worn(from_, size), found.worn)):
+        for case in clips:
+            say(f"{case.name}: {case.about}")
+            scored.append(_scored(case, specs, vapoursynth, found.skipped))
     for case in woven(from_, size):
         say(f"{case.name}: {case.about}")
         after = run(case.damaged, specs["clean"]).clip
@@ -179,8 +184,10 @@ def _scored(case: Case, specs: Mapping[str, Spec], vapoursynth: str | None, skip
     for name, spec in specs.items():
         got = run(case.damaged, spec)
         clips[name] = got.clip
-        dirt[name] = detection(got.changed["dirt"][inner], case.seen[inner], _near(case.dirt)[inner])
-        lines[name] = detection(got.changed["scratches"][inner], case.lines[inner], _near(case.lines)[inner])
+        # A scratch's piece that went as dirt is no false repair.
+        near = _near(case.mask)[inner]
+        dirt[name] = detection(got.changed["dirt"][inner], case.seen[inner], near)
+        lines[name] = detection(got.changed["scratches"][inner], case.lines[inner], near)
     for peer in peers(vapoursynth):
         try:
             clips[peer.name] = peer.restore(source)

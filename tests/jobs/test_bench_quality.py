@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jobs import bench_clips, bench_peers, bench_quality, bench_speed
-from jobs.bench_clips import Size, clean, damaged, pictures, traps, woven
+from jobs import bench_clips, bench_peers, bench_quality, bench_speed, bench_traps
+from jobs.bench_clips import Size, damaged, pictures, worn, woven
 from jobs.bench_peers import aligned, peers
-from jobs.bench_quality import Results, astray, measured, of_the_film, wrongly
+from jobs.bench_quality import Results, astray, means, measured, of_the_film, wrongly
 from jobs.bench_quality_page import goals, write_page
+from jobs.bench_traps import clean, traps
 from jobs.common import load_spec
 from pipeline.errors import CallError
 from pipeline.reel.still import read_picture
@@ -39,6 +41,18 @@ def test_clips_hold_their_truth_and_are_the_same_every_time() -> None:
     weaves = woven(found, SMALL)[0]
     assert astray(weaves.damaged, weaves.truth) > 0.2
     assert astray(weaves.truth, weaves.truth) == pytest.approx(0, abs=1e-3)
+
+
+def test_dirt_is_seen_by_what_it_changes_itself() -> None:
+    """Grain and flicker beneath a faint spot make it no plainer."""
+    found = pictures([], None)
+    for case in worn(found, SMALL):
+        assert (case.seen <= case.dirt).all()
+    case = damaged(found, SMALL, only=("pan",))[0]
+    quiet = replace(bench_clips._WORN, grain=0.0, flicker=0.0, flicker_local=0.0, flicker_offset=0.0)
+    same = bench_clips._case("pan", "", found, SMALL, 0, bench_clips.MOVING, quiet)
+    assert np.array_equal(case.seen, same.seen)
+    assert case.seen.any()
 
 
 def test_traps_and_clean_film_are_their_own_truth() -> None:
@@ -111,7 +125,8 @@ def test_everything_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch
     for module, name, kept in (
         (bench_clips, "_DAMAGED", "pan"),
         (bench_clips, "_WOVEN", "weave"),
-        (bench_clips, "_TRAPS", "rain"),
+        (bench_clips, "_WRECKED", "worn pan"),
+        (bench_traps, "_TRAPS", "rain"),
     ):
         monkeypatch.setattr(module, name, {kept: getattr(module, name)[kept]})
     monkeypatch.setattr(bench_peers, "_FFMPEG", [("tmedian", (*bench_peers._WIDE, *bench_peers._MEDIAN))])
@@ -125,6 +140,8 @@ def test_everything_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch
     assert {f.met for f in goals(found)} >= {True, False}, "what is missed is said"
     for told in ("**missed**", "VapourSynth: none was given", "FFmpeg: deflicker, tmedian (best other)", "| rain "):
         assert told in page
-    means = found.means()
-    assert means["clean"].psnr_db == found.scored[0].by["clean"].psnr_db
-    assert set(means) == {"damaged", "archive", "clean", "FFmpeg: deflicker, tmedian"}
+    by = means(found.scored)
+    assert by["clean"].psnr_db == found.scored[0].by["clean"].psnr_db
+    assert means(found.worn)["clean"].psnr_db != by["clean"].psnr_db, "heavily worn film stands by itself"
+    assert (tmp_path / "q" / "worn-pan.jpg").is_file()
+    assert set(by) == {"damaged", "archive", "clean", "FFmpeg: deflicker, tmedian"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline import motion
+from pipeline.restore.passes.suspects import amid_movement
 from tests.restore.test_passes import Clip, bar, frames_of, pan, restored
 
 LARGE = "{pass: dirt, largest: 0.05}"
@@ -42,6 +44,43 @@ def test_it_stays_where_both_neighbours_have_the_like_or_one_has_its_twin() -> N
         out, worker = restored(grained(clip), "pass: dirt")
         assert (out[3, 116:124, 156:164] < 0.15).all(), places
         assert "fast-motion" in worker.flags[3]
+
+
+def test_a_twin_far_away_in_one_neighbour_is_chance_in_both_it_is_a_thing() -> None:
+    clean = pan(7, size=(240, 320))
+    for far, mended in (({4: (150, 205)}, True), ({2: (90, 115), 4: (150, 205)}, False)):
+        clip = clean.copy()
+        for k, (y, x) in ({3: (120, 160)} | far).items():
+            blotch(clip[k], y, x, 8, 0.02)
+        out, _ = restored(grained(clip), "pass: dirt")
+        assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, far
+
+
+def test_a_large_blotch_is_mended_though_both_neighbours_have_one_of_another_shape() -> None:
+    clean = pan(7, size=(240, 320))
+    for long, mended in ((24, True), (0, False)):
+        clip = clean.copy()
+        blotch(clip[3], 120, 160, 8, 0.02)
+        for k, (y, x) in {2: (108, 146), 4: (134, 172)}.items():
+            if long:
+                clip[k, y - 3 : y + 4, x - long // 2 : x + long // 2] = 0.02
+            else:
+                blotch(clip[k], y, x, 7, 0.02)
+        out, _ = restored(grained(clip), "pass: dirt")
+        assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, long
+
+
+@pytest.mark.parametrize("in_line", [True, False])
+def test_pieces_of_a_line_are_no_crowd(in_line: bool) -> None:
+    """A scratch whose pieces were left alone does not keep the dirt beside it."""
+    mask = np.zeros((240, 320), np.bool_)
+    for k, y in enumerate(range(10, 230, 20)):
+        x = 150 + (k % 2 if in_line else (37 * k) % 60)
+        mask[y : y + 14, x : x + 2] = True
+    mask[117:124, 180:187] = True
+    spots = motion.regions(mask)
+    dirt = np.arange(len(spots)) == spots.labels[120, 183]
+    assert bool(amid_movement(spots, dirt, ~dirt)[dirt][0]) != in_line
 
 
 @pytest.mark.parametrize(("y", "x"), [(14, 160), (120, 306), (226, 40)])

@@ -24,10 +24,12 @@ from pipeline.restore.passes.carried import carried
 from pipeline.restore.passes.kept import Kept
 from pipeline.restore.passes.suspects import (
     AROUND,
+    LARGE,
     Apart,
     Planes,
     Suspects,
     against,
+    amid_movement,
     amid_unrest,
     evened,
     planes,
@@ -47,14 +49,13 @@ _ASTRAY = 8
 """Px around a spot where the flow is not its own: the side of the flow's patches."""
 _REACH = 0.04
 """How far a spot is looked for in the neighbours, as a share of the width: as far as things move between frames."""
-_LIKE = 0.5
-"""A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast."""
+_LIKE, _LIKE_LARGE = 0.5, 0.45
+"""A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast; of a large
+one by less, for on a dirty film others come near it by chance."""
 _SPECK = 2
 """Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
 """A neighbour repeats a frame where it differs from it by less than this share of what others of the window do."""
-_MANY = 3
-"""Spots left alone around another that speak against it: one thing that moves is no crowd."""
 _TOLD = 2e-4
 """Share of the picture left alone as moving, above which that is flagged."""
 
@@ -116,7 +117,7 @@ class DirtPass:
         sound &= calm
         sound &= spots.most(np.where(again.kind == suspects.kind, again.strength, 0)) >= 1.0
         dirt = sound & ~self._moves(sound, suspects, window, (before, after), own, moved)
-        dirt &= ~_amid_movement(spots, dirt, strong & calm & ~dirt)
+        dirt &= ~amid_movement(spots, dirt, strong & calm & ~dirt)
         left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
         marks = frozenset({MOTION}) if left > _TOLD else frozenset()
         sure = spots.chosen(dirt) & (again.strength > 0.4)
@@ -234,9 +235,9 @@ class DirtPass:
             right, bottom = min(here.shape[1], int(box[2]) + 2), min(here.shape[0], int(box[3]) + 2)
             inside = motion.grow(spots.labels[top:bottom, left:right] == n, 2)
             own = float(np.sqrt(np.mean(np.square((here - middle)[top:bottom, left:right][inside]))))
+            like = (_LIKE_LARGE if spots.areas[n] >= np.square(LARGE * reach) else _LIKE) * own
             found[n] = any(
-                motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < _LIKE * own
-                for other in moved
+                motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < like for other in moved
             ) or any(carried(here, p, f, spots, int(n), middle) for p, f in as_it_is)
         return found
 
@@ -266,20 +267,6 @@ def _steepness(luma: Picture) -> Picture:
     across = np.abs(np.diff(luma, axis=1, append=luma[:, -1:]))
     down = np.abs(np.diff(luma, axis=0, append=luma[-1:]))
     return np.maximum(across, down)
-
-
-def _amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) whether more around a spot was left alone as moving than was taken for dirt: then it is no safer than they.
-
-    Rain, water and crowds are full of spots of which a few always find nothing like them nearby.
-    """
-    side = max(3, spots.labels.shape[1] // 4) | 1
-    taken, moving = (motion.mean(spots.chosen(which).astype(np.float32), side) for which in (dirt, left))
-    places = np.zeros(spots.labels.shape, np.float32)
-    x, y = np.rint(spots.middles[1:][left[1:]]).astype(np.int64).T
-    np.add.at(places, (y, x), 1.0)
-    many = motion.mean(places, side) * side * side >= _MANY - 0.5
-    return spots.sum((moving > taken) & many) > 0.5 * spots.areas
 
 
 def _filled(here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask) -> Tensor:

@@ -51,7 +51,15 @@ _MOST, _LEAST = 0.2, 0.002
 """A pixel's greatest share in unrest, and the least that is usual: shares of full range."""
 _TWIN, _TWIN_LEVEL, _TWIN_REACH = 0.8, 0.03, 3.0
 """One alone is no chance where it is the spot over again: the smaller has this share of the larger's area, and the mean
-lumas differ by no more than this share of full range. It may be so many times as far away."""
+lumas differ by no more than this share of full range. Where both neighbours have one, it may be so many times as far
+away: on a dirty film one is found by chance."""
+LARGE, _SHAPED = 0.5, 1.4
+"""A spot has a shape where its side is this share of the way that things go; then what is like it is no more than so
+many times as long or as wide, however it is turned."""
+_MANY = 3
+"""Spots left alone around another that speak against it: one thing that moves is no crowd."""
+_BESIDE, _UPRIGHT = 2, 0.2
+"""Px beside a column in which a line's pieces lie, and share of its height that they fill together: rain fills less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,8 @@ class Suspects:
     """(N, 2·planes) px of each spot that are of each kind."""
     levels: NDArray[np.float64]
     """(N, 2·planes) their means in the kind's plane."""
+    axes: NDArray[np.float64]
+    """(N, 2) px (see ``Regions.axes``)."""
     apart: tuple[Apart, Apart]
     """What differs from the picture before, and from the one after, whatever the other shows: a thing that moves is
     there even where it stands still for a moment on its other side, as limbs do when they turn back."""
@@ -95,6 +105,8 @@ class Apart:
     """(N,) as ``kind`` in ``Suspects``."""
     levels: NDArray[np.float64]
     """(N,) mean in the plane."""
+    axes: NDArray[np.float64]
+    """(N, 2) px (see ``Regions.axes``)."""
 
     @staticmethod
     def of(far: Mapping[int, Picture], here: Planes) -> Apart:
@@ -111,6 +123,7 @@ class Apart:
             np.concatenate([r.most(f)[1:] for r, f, _, _ in found]),
             np.concatenate([np.full(len(r) - 1, kind) for r, _, _, kind in found]),
             np.concatenate([_levels(r, plane)[1:] for r, _, plane, _ in found]),
+            np.concatenate([r.axes()[1:] for r, *_ in found]),
         )
 
 
@@ -163,7 +176,7 @@ def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask
     levels = np.stack([spots.sum(np.where(part, here[..., k // 2], 0)) for k, part in enumerate(parts)], axis=1)
     levels /= np.maximum(areas, 1)
     before, after = (Apart.of(side, here) for side in far)
-    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, areas, levels, (before, after))
+    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, areas, levels, spots.axes(), (before, after))
 
 
 class _Differs(NamedTuple):
@@ -205,6 +218,29 @@ def amid_unrest(spots: Regions, found: NDArray[np.bool_], unlike: Picture) -> ND
     return spots.sum(close) > _UNREST * usual * np.maximum(spots.areas, 1)
 
 
+def amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) whether more around a spot was left alone as moving than was taken for dirt: then it is no safer than they.
+
+    Rain, water and crowds are full of spots of which a few always find nothing like them nearby.
+    """
+    side = max(3, spots.labels.shape[1] // 4) | 1
+    left = left & ~_of_lines(spots, left)
+    taken, moving = (motion.mean(spots.chosen(which).astype(np.float32), side) for which in (dirt, left))
+    places = np.zeros(spots.labels.shape, np.float32)
+    x, y = np.rint(spots.middles[1:][left[1:]]).astype(np.int64).T
+    np.add.at(places, (y, x), 1.0)
+    many = motion.mean(places, side) * side * side >= _MANY - 0.5
+    return spots.sum((moving > taken) & many) > 0.5 * spots.areas
+
+
+def _of_lines(spots: Regions, left: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) which spots left alone are pieces of one upright line: a scratch, or a pole. That is no crowd."""
+    share = spots.chosen(left).mean(axis=0, dtype=np.float32)[None]
+    wide = 2 * _BESIDE + 1
+    line = motion.grow(wide * motion.mean(share, wide) > _UPRIGHT, _BESIDE)
+    return np.asarray(spots.sum(np.broadcast_to(line, spots.labels.shape)) > 0.5 * spots.areas, np.bool_)
+
+
 def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach: float) -> bool:
     """Whether the neighbours have something of a spot's kind nearby, and more than by chance: in each of them, or much
     in one.
@@ -228,7 +264,11 @@ def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) ->
     away = np.hypot(*(other.middles - suspects.spots.middles[n]).T) - 0.75 * (other.sides + own)
     ratio = other.areas / area
     like = (other.kinds == kind) & (other.peaks >= _FAINTER * suspects.by_kind[n, kind])
+    if area >= np.square(LARGE * reach):  # it has a shape, that a chance meeting would not have
+        like &= np.abs(np.log(other.axes / suspects.axes[n])).max(1, initial=0) < np.log(_SHAPED)
     twins = like & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
     twins &= np.abs(other.levels - suspects.levels[n, kind]) < _TWIN_LEVEL
-    near = like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
-    return (_SEVERAL, 1.0) if twins.any() else (int(near.sum()), float(ratio[near].sum()))
+    if (twins & (away < reach)).any():
+        return _SEVERAL, 1.0
+    near = twins | (like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE))
+    return int(near.sum()), float(ratio[near].sum())
