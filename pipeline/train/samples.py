@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline import treatments
+from pipeline.restore.passes.base import Job
+from pipeline.restore.passes.degrain import DegrainPass
 from pipeline.train.bank import Bank, Dirt
 from pipeline.train.clips import Clip
-from pipeline.train.damage import Mask, damage, draw
+from pipeline.train.damage import Mask, Recipe, damage, draw
 from pipeline.train.damage.walks import track
 from pipeline.train.footage import footage
 from pipeline.train.pictures import Item
@@ -23,6 +26,8 @@ from pipeline.train.spec import TrainSpec
 _TRAIN, _VALIDATION = 0, 1
 _THINGS = 2
 """Other pictures that moving things are cut from."""
+_MARGIN = 16
+"""Px around a crop that is degrained: at the picture's edge the pass finds less, and a film has little edge."""
 _CHANGED = 4 / 255
 """Of real examples: what differs by more is damage."""
 
@@ -79,6 +84,25 @@ class Samples:
         flips, place = rng.integers(0, 2, 3), (float(rng.random()), float(rng.random()))
         if item.damaged:
             return self._example(item, rng, frames, side, flips, place)
+        if self._spec.degrained and rng.random() < self._spec.degrained:
+            more = (DegrainPass.radius, _MARGIN)
+            recipe = replace(recipe, flicker=0.0, flicker_offset=0.0, flicker_local=0.0)
+            shot = self._made(seed, item, recipe, rng, frames + 2 * more[0], side + 2 * more[1], flips, place)
+            return _degrained(shot, *more)
+        return self._made(seed, item, recipe, rng, frames, side, flips, place)
+
+    def _made(
+        self,
+        seed: Sequence[int],
+        item: Item,
+        recipe: Recipe,
+        rng: np.random.Generator,
+        frames: int,
+        side: int,
+        flips: NDArray[np.int64],
+        place: tuple[float, float],
+    ) -> Shot:
+        """Footage, and what befalls it."""
         made = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
         length = frames + recipe.lost
         if item.kind == "stills":
@@ -152,6 +176,20 @@ class Loader:
             self.waited += time.perf_counter() - began
             self.busy += batch.seconds
             yield batch
+
+
+def _degrained(shot: Shot, radius: int, margin: int) -> Shot:
+    """What the pass leaves of a shot, without so many frames at either end and so many px on every side."""
+    one = DegrainPass(treatments.DegrainPass().model_dump())
+    pictures = [torch.from_numpy(np.ascontiguousarray(frame)) for frame in shot.damaged]
+    inner, inside = slice(radius, len(pictures) - radius), np.s_[margin:-margin]
+    jobs = [Job(k, tuple(pictures[k - radius : k + radius + 1]), {}) for k in range(*inner.indices(len(pictures)))]
+    frames = np.stack([found.rgb.numpy() for found in one.restore(jobs)])
+    return Shot(
+        np.clip(frames[..., inside, inside], 0, 1),
+        np.ascontiguousarray(shot.target[inner][..., inside, inside]),
+        np.ascontiguousarray(shot.mask[inner][..., inside, inside]),
+    )
 
 
 def _cropped(clip: Clip, side: int, rng: np.random.Generator) -> Clip:
