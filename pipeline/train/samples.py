@@ -84,9 +84,9 @@ class Samples:
         flips, place = rng.integers(0, 2, 3), (float(rng.random()), float(rng.random()))
         if item.damaged:
             return self._example(item, rng, frames, side, flips, place)
-        if self._spec.degrained and rng.random() < self._spec.degrained:
+        if self._spec.degrained and item.kind == "stills" and rng.random() < self._spec.degrained:
             more = (DegrainPass.radius, _MARGIN)
-            recipe = replace(recipe, flicker=0.0, flicker_offset=0.0, flicker_local=0.0)
+            recipe = _behind(recipe, more[0], (side + 2 * more[1]) / side)
             shot = self._made(seed, item, recipe, rng, frames + 2 * more[0], side + 2 * more[1], flips, place)
             return _degrained(shot, *more)
         return self._made(seed, item, recipe, rng, frames, side, flips, place)
@@ -176,6 +176,22 @@ class Loader:
             self.waited += time.perf_counter() - began
             self.busy += batch.seconds
             yield batch
+
+
+def _behind(recipe: Recipe, radius: int, larger: float) -> Recipe:
+    """The recipe as a pass behind `deflicker` and `scratches` meets it: the target keeps lines, of which averaging
+    leaves a third. For a picture so many times as wide and high, and so many frames longer at either end."""
+    return replace(
+        recipe,
+        flicker=0.0,
+        flicker_offset=0.0,
+        flicker_local=0.0,
+        scratches=0,
+        hairs=0,
+        dirt=recipe.dirt * larger**2,
+        overlays=recipe.overlays * larger**2,
+        splice=None if recipe.splice is None else recipe.splice + radius,
+    )
 
 
 def _degrained(shot: Shot, radius: int, margin: int) -> Shot:
