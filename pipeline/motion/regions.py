@@ -99,18 +99,21 @@ class Regions:
         """(N,) the sum of the values in each region; 0 of number 0."""
         return np.asarray(np.bincount(self.numbers, values.ravel()[self.pixels], len(self)), np.float64)
 
-    def axes(self) -> NDArray[np.float64]:
-        """(N, 2) px, standard deviations of each region's pixels along its long and its short axis, however it is
-        turned; a single pixel has those of a square of 1 px. 0 of number 0."""
-        width = self.labels.shape[1]
-        x = self.pixels % width - self.middles[self.numbers, 0]
-        y = self.pixels // width - self.middles[self.numbers, 1]
-        number = np.maximum(self.areas, 1)
-        xx, yy, xy = (np.bincount(self.numbers, v, len(self)) / number for v in (x * x, y * y, x * y))
+    def axes(self, mask: Mask | None = None) -> NDArray[np.float64]:
+        """(N, 2) px, standard deviations of each region's pixels, or of those of them that are in the mask, along
+        their long and their short axis, however they are turned; of a single pixel those of a square of 1 px."""
+        keep = np.s_[:] if mask is None else mask.ravel()[self.pixels]
+        numbers, places = self.numbers[keep], self.pixels[keep]
+        count = np.maximum(np.bincount(numbers, minlength=len(self)), 1)
+
+        def mean_of(values: NDArray[Any]) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(numbers, values, len(self)) / count, np.float64)
+
+        y, x = np.divmod(places, self.labels.shape[1])
+        x, y = x - mean_of(x)[numbers], y - mean_of(y)[numbers]
+        xx, yy, xy = mean_of(x * x), mean_of(y * y), mean_of(x * y)
         mean, apart = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-        found = np.sqrt(np.maximum(np.stack((mean + apart, mean - apart), 1), 0) + 1 / 12)
-        found[0] = 0
-        return np.asarray(found, np.float64)
+        return np.sqrt(np.maximum(np.stack((mean + apart, mean - apart), 1), 0) + 1 / 12)
 
     def chosen(self, keep: NDArray[np.bool_]) -> Mask:
         """The mask of the regions for which ``keep`` (N,) is true; never number 0."""

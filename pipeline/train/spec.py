@@ -101,8 +101,8 @@ class TrainSpec(Model):
     motion: Motion = Motion()
     damage: Ranges = Ranges()
     degrained: float = Field(default=0.0, ge=0, le=1)
-    """Share of the shots made from stills that go through the pass ``degrain`` before the net sees them, without flicker
-    and lines, as in a chain in which the net stands behind such passes: it is to leave fine detail alone."""
+    """Share of the shots made from stills that go through the pass ``degrain`` before the net sees them, without
+    flicker and lines, as in a chain in which the net stands behind such passes: it is to leave fine detail alone."""
     steps: int = Field(default=20_000, ge=1, le=100_000_000)
     """Steps of the optimiser, in all; the learning rate falls over them."""
     batch: int = Field(default=8, ge=1, le=4096)

@@ -20,3 +20,8 @@ def test_a_place_that_is_darker_in_one_frame_is_evened_out_without_an_edge() -> 
     smooth = changed.reshape(20, 8, 30, 8).mean((1, 3))
     steps = max(float(np.abs(np.diff(smooth, axis=a)).max()) for a in (0, 1))
     assert steps < 0.006, "an edge shows where the averaging ends"
+    there = cloud > 0.02
+    assert np.abs(out[3] - clean[3])[there].mean() < 0.75 * np.abs(clip[3] - clean[3])[there].mean(), (
+        "and it is fainter"
+    )
+    assert (out[3] - clean[3])[~there].std() < 0.75 * (clip[3] - clean[3])[~there].std(), "and so is the grain"

@@ -70,6 +70,44 @@ def test_a_large_blotch_is_mended_though_both_neighbours_have_one_of_another_sha
         assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, long
 
 
+@pytest.mark.parametrize("speed", [25, 30, 40])
+@pytest.mark.parametrize(("high", "setting"), [(12, LARGE), (6, "pass: dirt")])
+def test_a_thing_of_two_tones_that_moves_stays(speed: int, high: int, setting: str) -> None:
+    """A white shirt and dark trousers: one spot, of which each part has a shape."""
+    clip = pan(7, (0.4, 0.1), size=(240, 320))
+    for k, frame in enumerate(clip):
+        x = 40 + speed * k
+        frame[110 : 110 + high, x : x + 16], frame[110 + high : 110 + 2 * high, x : x + 16] = 0.97, 0.02
+    out, _ = restored(grained(clip), setting)
+    x = 40 + speed * 3
+    assert (np.abs(out - clip)[3, 110 : 110 + 2 * high, x : x + 16] > 0.1).mean() < 0.05
+
+
+def test_many_far_twins_in_one_neighbour_are_chance_too() -> None:
+    clean = pan(7, size=(240, 320))
+    clip = clean.copy()
+    blotch(clip[3], 120, 160, 5, 0.02)
+    for y, x in ((75, 200), (165, 200), (165, 120), (75, 120)):
+        blotch(clip[4], y, x, 5, 0.02)
+    out, _ = restored(grained(clip), "pass: dirt")
+    assert left(out, clean, 3, 120, 160, 5) < 0.05
+
+
+@pytest.mark.parametrize("side", [4, 8, 12])
+@pytest.mark.parametrize("size", [(240, 320), (576, 768)])
+def test_a_crowd_of_blobs_is_no_line(size: tuple[int, int], side: int) -> None:
+    mask = np.zeros(size, np.bool_)
+    rng = np.random.default_rng(2)
+    h, w = size[0] // 2, size[1] // 2
+    for y, x in zip(rng.integers(h - 40, h + 40, 8), rng.integers(w - 40, w + 40, 8), strict=True):
+        mask[y : y + side, x : x + side] = True
+    mask[h - 55 : h - 50, w : w + 4] = True
+    spots = motion.regions(mask)
+    dirt = np.arange(len(spots)) == spots.labels[h - 52, w + 1]
+    assert len(spots) >= 5
+    assert amid_movement(spots, dirt, ~dirt)[dirt][0]
+
+
 @pytest.mark.parametrize("in_line", [True, False])
 def test_pieces_of_a_line_are_no_crowd(in_line: bool) -> None:
     """A scratch whose pieces were left alone does not keep the dirt beside it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,11 @@ def films(tmp_path: Path) -> Path:
     return folder
 
 
-def samples(folder: Path, **more: object) -> Samples:
+def samples(folder: Path, damage: Mapping[str, object] = GRAINY, **more: object) -> Samples:
     spec = make(
         folder,
         data={"sources": [{"uri": str(folder)}], "width": [160, 320], "validation": 0.4},
-        damage=GRAINY,
+        damage=damage,
         motion={"pan": 1.0, "objects": [0, 0], "limbs": 0.0},
         **more,
     )
@@ -58,3 +59,15 @@ def test_a_share_of_them_is_and_every_time_the_same_ones(films: Path) -> None:
     whole = samples(films, degrained=0.5).validation(0)
     assert whole.damaged.shape == whole.target.shape == (4, 3, 32, 32)
     assert whole.mask.shape == (4, 32, 32)
+
+
+def test_degrained_samples_have_a_crops_dirt_and_no_line_that_the_net_would_have_to_draw(films: Path) -> None:
+    dirty = {**GRAINY, "dirt": [4, 4], "dirt_radius": [4, 8]}
+    shares = [
+        np.mean([made.validation(n).mask.mean() for n in range(24)])
+        for made in (samples(films, dirty, degrained=share) for share in (0.0, 1.0))
+    ]
+    assert 0.6 < shares[1] / shares[0] < 1.6, shares
+    lined = {**GRAINY, "scratched": 1.0, "scratches": [2, 4], "hair": 1.0}
+    assert samples(films, lined, degrained=0.0).validation(0).mask.any()
+    assert not any(samples(films, lined, degrained=1.0).validation(n).mask.any() for n in range(4))

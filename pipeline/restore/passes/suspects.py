@@ -58,8 +58,9 @@ LARGE, _SHAPED = 0.5, 1.4
 many times as long or as wide, however it is turned."""
 _MANY = 3
 """Spots left alone around another that speak against it: one thing that moves is no crowd."""
-_BESIDE, _UPRIGHT = 2, 0.2
-"""Px beside a column in which a line's pieces lie, and share of its height that they fill together: rain fills less."""
+_NARROW, _BESIDE, _UPRIGHT = (1.5, 0.0015), (2, 0.0025), 0.2
+"""Pieces of a line are no wider than this standard deviation, lie within so far of a column (px, or a share of the
+width where that is more), and fill this share of its height together: rain fills less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Suspects:
     levels: NDArray[np.float64]
     """(N, 2·planes) their means in the kind's plane."""
     axes: NDArray[np.float64]
-    """(N, 2) px (see ``Regions.axes``)."""
+    """(N, 2·planes, 2) px of each kind's part of each spot (see ``Regions.axes``)."""
     apart: tuple[Apart, Apart]
     """What differs from the picture before, and from the one after, whatever the other shows: a thing that moves is
     there even where it stands still for a moment on its other side, as limbs do when they turn back."""
@@ -175,8 +176,9 @@ def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask
     areas = np.stack([spots.sum(part) for part in parts], axis=1)
     levels = np.stack([spots.sum(np.where(part, here[..., k // 2], 0)) for k, part in enumerate(parts)], axis=1)
     levels /= np.maximum(areas, 1)
+    axes = np.stack([spots.axes(part) for part in parts], axis=1)
     before, after = (Apart.of(side, here) for side in far)
-    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, areas, levels, spots.axes(), (before, after))
+    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, areas, levels, axes, (before, after))
 
 
 class _Differs(NamedTuple):
@@ -235,10 +237,15 @@ def amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.bool
 
 def _of_lines(spots: Regions, left: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(N,) which spots left alone are pieces of one upright line: a scratch, or a pole. That is no crowd."""
-    share = spots.chosen(left).mean(axis=0, dtype=np.float32)[None]
-    wide = 2 * _BESIDE + 1
-    line = motion.grow(wide * motion.mean(share, wide) > _UPRIGHT, _BESIDE)
-    return np.asarray(spots.sum(np.broadcast_to(line, spots.labels.shape)) > 0.5 * spots.areas, np.bool_)
+    width = spots.labels.shape[1]
+    narrow = left & (spots.axes()[:, 1] < max(_NARROW[0], _NARROW[1] * width))
+    if not narrow[1:].any():
+        return np.zeros(len(spots), np.bool_)
+    beside = max(_BESIDE[0], round(_BESIDE[1] * width))
+    pieces = np.pad(spots.chosen(narrow), ((0, 0), (beside, beside)))
+    filled = np.lib.stride_tricks.sliding_window_view(pieces, 2 * beside + 1, axis=1).any(-1).mean(0)
+    line = np.broadcast_to(filled > _UPRIGHT, spots.labels.shape)
+    return np.asarray(narrow & (spots.sum(line) > 0.5 * spots.areas), np.bool_)
 
 
 def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach: float) -> bool:
@@ -253,22 +260,34 @@ def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach
     strong = suspects.by_kind[n] >= 1.0
     kind = int(np.argmax(np.where(strong, suspects.areas[n], 0)))
     alike = [_alike(suspects, n, kind, other, reach) for other in others]
-    count, part = [number for number, _ in alike], [share for _, share in alike]
-    return bool(alike) and max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL)
+    count, part = [a.number for a in alike], [a.share for a in alike]
+    if not alike:
+        return False
+    return all(a.far for a in alike) or (max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL))
 
 
-def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) -> tuple[int, float]:
-    """How many a neighbour has nearby that are like the spot, and their area as a share of the spot's."""
+class _Alike(NamedTuple):
+    """What a neighbour has that is like a spot."""
+
+    number: int
+    share: float
+    """Their area as a share of the spot's."""
+    far: bool
+    """It has the spot's twin, though perhaps further away."""
+
+
+def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) -> _Alike:
+    """Those nearby; a twin alone counts as several."""
     box, area = suspects.spots.boxes[n], max(1.0, float(suspects.areas[n, kind]))
     own = int((box[2:] - box[:2]).max())
     away = np.hypot(*(other.middles - suspects.spots.middles[n]).T) - 0.75 * (other.sides + own)
     ratio = other.areas / area
     like = (other.kinds == kind) & (other.peaks >= _FAINTER * suspects.by_kind[n, kind])
     if area >= np.square(LARGE * reach):  # it has a shape, that a chance meeting would not have
-        like &= np.abs(np.log(other.axes / suspects.axes[n])).max(1, initial=0) < np.log(_SHAPED)
+        like &= np.abs(np.log(other.axes / suspects.axes[n, kind])).max(1, initial=0) < np.log(_SHAPED)
     twins = like & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
     twins &= np.abs(other.levels - suspects.levels[n, kind]) < _TWIN_LEVEL
     if (twins & (away < reach)).any():
-        return _SEVERAL, 1.0
-    near = twins | (like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE))
-    return int(near.sum()), float(ratio[near].sum())
+        return _Alike(_SEVERAL, 1.0, True)
+    near = like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
+    return _Alike(int(near.sum()), float(ratio[near].sum()), bool(twins.any()))
