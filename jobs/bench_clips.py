@@ -162,7 +162,7 @@ _WRECKED: Mapping[str, tuple[str, Motion, Recipe]] = {
     ),
     "worn pan": ("a camera that pans over fine detail, colour; the same, and three scratches", MOVING, _HEAVY),
 }
-"""The same of film that is worn as badly as the ranges of damage allow: by itself, for there others and we do less."""
+"""Film with more of all that, in the upper half of the ranges of damage: by itself, for there others and we do less."""
 _FIRST_WRECK = 4
 """Number of the first one's pictures."""
 _WOVEN: Mapping[str, tuple[float, float]] = {"weave": (2.0, 0.3), "slow weave": (2.0, 0.8)}

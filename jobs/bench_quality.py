@@ -184,7 +184,7 @@ def _scored(case: Case, specs: Mapping[str, Spec], vapoursynth: str | None, skip
     for name, spec in specs.items():
         got = run(case.damaged, spec)
         clips[name] = got.clip
-        # A scratch's piece that went as dirt is no false repair.
+        # Of either: a scratch's piece that went as dirt is no false repair, nor is dirt that went with a scratch.
         near = _near(case.mask)[inner]
         dirt[name] = detection(got.changed["dirt"][inner], case.seen[inner], near)
         lines[name] = detection(got.changed["scratches"][inner], case.lines[inner], near)

@@ -53,6 +53,19 @@ class Shot:
     mask: Mask
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What of the footage becomes a shot."""
+
+    frames: int
+    side: int
+    """px."""
+    flips: NDArray[np.int64]
+    """(3,) 0 or 1; the first: mirrored left to right."""
+    place: tuple[float, float]
+    """Where in a film, 0 to 1 each (see ``Bank.window``)."""
+
+
 class Samples:
     """Makes samples from items. May be asked by several threads."""
 
@@ -82,29 +95,19 @@ class Samples:
         item = self._items[key[2] % len(self._items) if key[0] == _VALIDATION else number]
         recipe = draw(self._spec.damage, rng, frames=frames)
         flips, place = rng.integers(0, 2, 3), (float(rng.random()), float(rng.random()))
+        cut = _Cut(frames, side, flips, place)
         if item.damaged:
-            return self._example(item, rng, frames, side, flips, place)
+            return self._example(item, rng, cut)
         if self._spec.degrained and item.kind == "stills" and rng.random() < self._spec.degrained:
-            more = (DegrainPass.radius, _MARGIN)
-            recipe = _behind(recipe, more[0], (side + 2 * more[1]) / side)
-            shot = self._made(seed, item, recipe, rng, frames + 2 * more[0], side + 2 * more[1], flips, place)
-            return _degrained(shot, *more)
-        return self._made(seed, item, recipe, rng, frames, side, flips, place)
+            larger = replace(cut, frames=frames + 2 * DegrainPass.radius, side=side + 2 * _MARGIN)
+            recipe = _behind(recipe, DegrainPass.radius, larger.side / side)
+            return _degrained(self._made(seed, item, recipe, rng, larger))
+        return self._made(seed, item, recipe, rng, cut)
 
-    def _made(
-        self,
-        seed: Sequence[int],
-        item: Item,
-        recipe: Recipe,
-        rng: np.random.Generator,
-        frames: int,
-        side: int,
-        flips: NDArray[np.int64],
-        place: tuple[float, float],
-    ) -> Shot:
+    def _made(self, seed: Sequence[int], item: Item, recipe: Recipe, rng: np.random.Generator, cut: _Cut) -> Shot:
         """Footage, and what befalls it."""
         made = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-        length = frames + recipe.lost
+        length, side = cut.frames + recipe.lost, cut.side
         if item.kind == "stills":
             others = [self._items[int(i)] for i in rng.integers(0, len(self._items), _THINGS)]
             stills = [self._bank.still(i, float(s)) for i, s in zip((item, *others), rng.random(3), strict=True)]
@@ -115,26 +118,18 @@ class Samples:
             if way is not None:
                 recipe = replace(recipe, weave=0.0, weave_turn=0.0)
         else:
-            clip, _ = self._bank.window(item, length, place)
+            clip, _ = self._bank.window(item, length, cut.place)
             width = clip.shape[3]
-            clip = _flipped(_cropped(clip, side, rng), flips)
+            clip = _flipped(_cropped(clip, side, rng), cut.flips)
         found = damage(clip, recipe, made, width=width, overlays=self._dirt)
         return Shot(found.damaged, found.target, found.mask)
 
-    def _example(
-        self,
-        item: Item,
-        rng: np.random.Generator,
-        frames: int,
-        side: int,
-        flips: NDArray[np.int64],
-        place: tuple[float, float],
-    ) -> Shot:
+    def _example(self, item: Item, rng: np.random.Generator, cut: _Cut) -> Shot:
         """A crop of a real pair, mirrored at random."""
-        clean, spoilt = self._bank.window(item, frames, place)
+        clean, spoilt = self._bank.window(item, cut.frames, cut.place)
         assert spoilt is not None  # the item has counterparts
-        both = _flipped(_cropped(np.concatenate((clean, spoilt)), side, rng), flips)
-        clean, spoilt = both[:frames], both[frames:]
+        both = _flipped(_cropped(np.concatenate((clean, spoilt)), cut.side, rng), cut.flips)
+        clean, spoilt = both[: cut.frames], both[cut.frames :]
         return Shot(spoilt, clean, np.abs(spoilt - clean).max(axis=1) > _CHANGED)
 
 
@@ -194,17 +189,17 @@ def _behind(recipe: Recipe, radius: int, larger: float) -> Recipe:
     )
 
 
-def _degrained(shot: Shot, radius: int, margin: int) -> Shot:
-    """What the pass leaves of a shot, without so many frames at either end and so many px on every side."""
-    one = DegrainPass(treatments.DegrainPass().model_dump())
+def _degrained(shot: Shot) -> Shot:
+    """What the pass leaves of a shot, without its radius of frames at either end and the margin on every side."""
+    one, radius = DegrainPass(treatments.DegrainPass().model_dump()), DegrainPass.radius
     pictures = [torch.from_numpy(np.ascontiguousarray(frame)) for frame in shot.damaged]
-    inner, inside = slice(radius, len(pictures) - radius), np.s_[margin:-margin]
-    jobs = [Job(k, tuple(pictures[k - radius : k + radius + 1]), {}) for k in range(*inner.indices(len(pictures)))]
-    frames = np.stack([found.rgb.numpy() for found in one.restore(jobs)])
+    inner = range(radius, len(pictures) - radius)
+    found = one.restore([Job(k, tuple(pictures[k - radius : k + radius + 1]), {}) for k in inner])
+    frames, rows = slice(inner.start, inner.stop), np.s_[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     return Shot(
-        np.clip(frames[..., inside, inside], 0, 1),
-        np.ascontiguousarray(shot.target[inner][..., inside, inside]),
-        np.ascontiguousarray(shot.mask[inner][..., inside, inside]),
+        np.clip(np.stack([f.rgb.numpy() for f in found])[rows], 0, 1),
+        np.ascontiguousarray(shot.target[frames][rows]),
+        np.ascontiguousarray(shot.mask[frames][rows]),
     )
 
 
