@@ -86,6 +86,23 @@ def _limbs(clip: Clip, rng: np.random.Generator) -> Clip:
     return clip
 
 
+def _passing(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Things of two tones, one after the other, across the picture in a few frames each, as birds and balls go."""
+    h, w = clip.shape[2:]
+    rows, columns = np.mgrid[:h, :w]
+    x, y, speed = float(w), 0.0, (0.0, 0.0)
+    for frame in clip:
+        x, y = x + speed[0], y + speed[1]
+        if not (0 < x < w and 0 < y < h):
+            x, y = 0.0, float(rng.uniform(0.2, 0.8)) * h
+            speed = (float(rng.uniform(0.08, 0.25)) * w, float(rng.normal(0, 0.03)) * w)
+            long, high, level = rng.uniform(0.02, 0.05) * w, rng.uniform(0.01, 0.02) * w, rng.random()
+        thing = np.square((columns - x) / long) + np.square((rows - y) / high) < 1
+        frame[:, thing & (rows < y)] = level
+        frame[:, thing & (rows >= y)] = (level + 0.5) % 1
+    return clip
+
+
 def _flashes(clip: Clip, rng: np.random.Generator) -> Clip:
     for k in rng.choice(np.arange(2, len(clip) - 2), 2, replace=False):
         clip[k] = np.clip(clip[k] * np.float32(0.7) + np.float32(0.45), 0, 1)
@@ -128,4 +145,5 @@ _TRAPS: Mapping[str, tuple[str, Callable[[Clip, np.random.Generator], Clip]]] = 
     "flashes": ("two frames lit for a moment", _flashes),
     "intertitle": ("letters on black", _title),
     "panelling": ("real upright lines before a pan", _panels),
+    "passing": ("things that cross the picture in a few frames, one after the other", _passing),
 }

@@ -110,8 +110,8 @@ class DirtPass(Treatment):
     """How far a pixel must stand out from both neighbours, in the same direction, as a share of full range."""
     trust: float = Field(default=1.0, gt=0.0, le=16.0)
     """Px by which movement there and back may disagree around a spot before the spot is left alone."""
-    largest: float = Field(default=0.003, gt=0.0, le=0.5)
-    """Area of the largest blotch, as a share of the picture (0.003: 55 px in radius at 2K); more is what passes by."""
+    largest: float = Field(default=0.01, gt=0.0, le=0.5)
+    """Area of the largest blotch, as a share of the picture (0.01: 100 px in radius at 2K); more is what passes by."""
     most: float = Field(default=0.08, gt=0.0, le=1.0)
     """Share of the picture that may be dirt; a frame with more is left alone and flagged ``dirt-limit``."""
 

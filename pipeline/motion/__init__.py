@@ -6,7 +6,7 @@ rounds otherwise at their borders.
 """
 
 from pipeline.motion.flow import Flow, disagreement, flow, settle, warp
-from pipeline.motion.regions import Regions, beyond, envelope, grow, mean, mean_outside, nearest_match, regions
+from pipeline.motion.regions import Regions, beyond, envelope, grow, match, mean, mean_outside, nearest_match, regions
 from pipeline.motion.shift import Aligned, align, moved
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "envelope",
     "flow",
     "grow",
+    "match",
     "mean",
     "mean_outside",
     "moved",

@@ -141,7 +141,15 @@ def nearest_match(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: P
     left, top, right, bottom = box
     h, w = b.shape[:2]
     y0, y1, x0, x1 = max(0, top - reach), min(h, bottom + reach), max(0, left - reach), min(w, right + reach)
+    return float(match(a[top:bottom, left:right], inside, b[y0:y1, x0:x1]).min())
+
+
+def match(spot: Picture, inside: Mask, b: Picture) -> Picture:
+    """Rms difference of ``spot``, where its mask ``inside`` is true, to every place of ``b``, by its left top corner.
+
+    All (H, W), or (H, W, C) with up to 4 planes: the rms is of all values. ``b`` is the larger one.
+    """
     weight = inside.astype(np.float32)
-    errors = cv2.matchTemplate(b[y0:y1, x0:x1], a[top:bottom, left:right], cv2.TM_SQDIFF, mask=weight)
-    number = b.size // (h * w)
-    return float(np.sqrt(max(float(errors.min()), 0.0) / max(float(weight.sum()) * number, 1.0)))
+    errors: Picture = cv2.matchTemplate(b, spot, cv2.TM_SQDIFF, mask=weight)
+    number = b.size // (b.shape[0] * b.shape[1])
+    return np.sqrt(np.maximum(errors, 0) / np.float32(max(float(weight.sum()) * number, 1.0)))

@@ -16,6 +16,8 @@ from pipeline.storage import store
 from pipeline.train.pictures import Item, Split
 from pipeline.train.spec import TrainSpec
 
+_SAMPLES = ("motion", "damage", "degrained")
+"""Keys of the config that say how samples are made; they stand in the card."""
 _LISTED = 5_000
 """Pictures that a card names one by one; of more, it says how many there are of each origin and licence."""
 
@@ -70,10 +72,11 @@ def make_card(
         f"{row['step']} steps of {spec.batch} samples of {spec.crop}×{spec.crop} px and {window} frames; "
         f"{minutes:.0f} minutes on {device}; loss and optimiser as in the NAFNet paper (PSNR loss, AdamW "
         f"{spec.lr:g}, betas {spec.betas[0]:g} and {spec.betas[1]:g}, cosine to {spec.lr_last:g} over {spec.steps} "
-        f"steps, gradient norm {spec.clip:g}); running mean {spec.ema:g}; {spec.precision}; seed {spec.seed}.",
+        f"steps, gradient norm {spec.clip:g}); running mean {spec.ema:g}; {spec.precision}; seed {spec.seed}"
+        + (f", round {spec.round}." if spec.round else "."),
         "",
         "```yaml",
-        *(f"{key}: {json.dumps(value)}" for key, value in spec.identity().items() if key in ("damage", "motion")),
+        *(f"{key}: {json.dumps(value)}" for key, value in spec.identity().items() if key in _SAMPLES),
         "```",
         "",
         "## Data",

@@ -89,6 +89,8 @@ class Samples:
 
     def _shot(self, key: tuple[int, int, int], frames: int, side: int) -> Shot:
         seed = [self._spec.seed, *key]
+        if self._spec.round and key[0] == _TRAIN:
+            seed.append(self._spec.round)
         rng = np.random.default_rng(seed)
         # Measured clips go through the items in turn.
         number = int(rng.integers(len(self._items)))

@@ -87,7 +87,10 @@ class TrainSpec(Model):
     licence: str = Field(default="not stated", max_length=200)
     """Of the weights; for the card."""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Every draw hangs on it, the step and the sample's number, and on nothing else."""
+    """Every draw hangs on it, the round, the step and the sample's number, and on nothing else."""
+    round: int = Field(default=0, ge=0, lt=2**31)
+    """Of a net that goes on from its own weights: with another number it sees samples that it has not seen yet, and is
+    measured on the same held-out clips of the same held-out pictures, which another seed would not keep."""
     net: dict[str, Any] | None = None
     """``arch: nafnet`` or ``mprnet`` and its numbers, as in the registry; null: that of ``init``. With ``init``, a
     NAFNet may have more blocks than it: they begin as the identity."""

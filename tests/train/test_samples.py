@@ -71,3 +71,12 @@ def test_degrained_samples_have_a_crops_dirt_and_no_line_that_the_net_would_have
     lined = {**GRAINY, "scratched": 1.0, "scratches": [2, 4], "hair": 1.0}
     assert samples(films, lined, degrained=0.0).validation(0).mask.any()
     assert not any(samples(films, lined, degrained=1.0).validation(n).mask.any() for n in range(4))
+
+
+def test_another_round_draws_other_samples_and_is_measured_on_the_same_clips(films: Path) -> None:
+    first, again, second = (samples(films, round=n) for n in (1, 1, 2))
+    assert np.array_equal(first.batch(2, [0, 1]).stack, again.batch(2, [0, 1]).stack)
+    assert not np.array_equal(first.batch(2, [0, 1]).stack, second.batch(2, [0, 1]).stack)
+    assert not np.array_equal(samples(films).batch(2, [0, 1]).stack, first.batch(2, [0, 1]).stack)
+    assert np.array_equal(first.validation(0).damaged, second.validation(0).damaged)
+    assert np.array_equal(samples(films).validation(0).damaged, second.validation(0).damaged)

@@ -22,6 +22,7 @@ from pipeline.motion import Regions
 from pipeline.restore.passes.base import Bench, Job, Restored
 from pipeline.restore.passes.carried import carried
 from pipeline.restore.passes.kept import Kept
+from pipeline.restore.passes.passing import Side, passes
 from pipeline.restore.passes.suspects import (
     AROUND,
     LARGE,
@@ -224,6 +225,7 @@ class DirtPass:
         middle = 0.5 * (moved[0] + moved[1])
         as_it_is = [(evened(here, self._planes(p))[1], self._flow(window[2], p)) for p in beside]
         found = np.zeros(len(spots), np.bool_)
+        sides = self._sides(here, window, beside, others)
         for n in np.flatnonzero(asked):
             if n == 0:
                 continue
@@ -235,11 +237,26 @@ class DirtPass:
             right, bottom = min(here.shape[1], int(box[2]) + 2), min(here.shape[0], int(box[3]) + 2)
             inside = motion.grow(spots.labels[top:bottom, left:right] == n, 2)
             own = float(np.sqrt(np.mean(np.square((here - middle)[top:bottom, left:right][inside]))))
-            like = (_LIKE_LARGE if spots.areas[n] >= np.square(LARGE * reach) else _LIKE) * own
+            large = bool(spots.areas[n] >= np.square(LARGE * reach))
+            like = (_LIKE_LARGE if large else _LIKE) * own
             found[n] = any(
                 motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < like for other in moved
             ) or any(carried(here, p, f, spots, int(n), middle) for p, f in as_it_is)
+            # A small one has no look that others would not have by chance.
+            found[n] = found[n] or (large and sides is not None and passes(here, sides, spots, int(n), middle))
         return found
+
+    def _sides(
+        self, here: Planes, window: Sequence[Tensor], beside: Sequence[Tensor], others: Sequence[Apart]
+    ) -> tuple[Side, Side] | None:
+        """What lies before and behind, as it is; None where the shot ends, or a frame repeats."""
+        if len(others) < 2 or beside[0] is not window[1] or beside[1] is not window[3]:
+            return None
+        before, after = (
+            Side([evened(here, self._planes(p))[1][..., : here.shape[2]] for p in dict.fromkeys(frames)], apart)
+            for frames, apart in zip((window[1::-1], window[3:]), others, strict=True)
+        )
+        return before, after
 
     def _others(self, window: Sequence[Tensor]) -> list[Apart]:
         """What differs from this frame in each of its neighbours."""
