@@ -6,7 +6,7 @@ rounds otherwise at their borders.
 """
 
 from pipeline.motion.flow import Flow, disagreement, flow, settle, warp
-from pipeline.motion.regions import Regions, beyond, envelope, grow, match, mean, mean_outside, nearest_match, regions
+from pipeline.motion.regions import Regions, beyond, envelope, found_nearby, grow, match, mean, mean_outside, regions
 from pipeline.motion.shift import Aligned, align, moved
 
 __all__ = [
@@ -18,12 +18,12 @@ __all__ = [
     "disagreement",
     "envelope",
     "flow",
+    "found_nearby",
     "grow",
     "match",
     "mean",
     "mean_outside",
     "moved",
-    "nearest_match",
     "regions",
     "settle",
     "warp",

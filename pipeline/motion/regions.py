@@ -14,6 +14,9 @@ from pipeline.motion.flow import Picture
 Mask = NDArray[np.bool_]
 """(H, W)."""
 
+_STANDS = 1.2
+"""A picture shows a spot elsewhere too where it differs from it there by less than so many times what is alike."""
+
 
 def mean(picture: Picture, side: int) -> Picture:
     """Mean over the ``side`` × ``side`` px around each pixel; beyond the edge the edge goes on. (H, W) or (H, W, C)."""
@@ -132,8 +135,9 @@ def regions(mask: Mask) -> Regions:
     return Regions(labels, boxes, stats[:, 4], middles, pixels, flat[pixels])
 
 
-def nearest_match(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: Picture, reach: int) -> float:
-    """How like the spot ``inside`` of ``a`` the likest place of ``b`` within ``reach`` px is: rms difference over it.
+def found_nearby(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: Picture, reach: int, like: float) -> bool:
+    """Whether ``b`` shows the spot ``inside`` of ``a`` within ``reach`` px of its place, differing by less than
+    ``like`` (rms over it); a place where ``a`` itself shows something like it too is the scene's, and does not count.
 
     a, b: (H, W), or (H, W, C) with up to 4 planes that are to be alike together: the rms is of all values. box: left,
     top, right, bottom of the spot in both pictures; ``inside`` is the mask of that box.
@@ -141,7 +145,16 @@ def nearest_match(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: P
     left, top, right, bottom = box
     h, w = b.shape[:2]
     y0, y1, x0, x1 = max(0, top - reach), min(h, bottom + reach), max(0, left - reach), min(w, right + reach)
-    return float(match(a[top:bottom, left:right], inside, b[y0:y1, x0:x1]).min())
+    spot = a[top:bottom, left:right]
+    alike = match(spot, inside, b[y0:y1, x0:x1]) < like
+    if not alike.any():
+        return False
+    standing = match(spot, inside, a[y0:y1, x0:x1]) < _STANDS * like
+    # Where it overlaps itself it is like itself.
+    across, down = (right - left) // 2, (bottom - top) // 2
+    y, x = top - y0, left - x0
+    standing[max(0, y - down) : y + down + 1, max(0, x - across) : x + across + 1] = False
+    return bool((alike & ~standing).any())
 
 
 def match(spot: Picture, inside: Mask, b: Picture) -> Picture:

@@ -150,5 +150,11 @@ def test_a_spot_is_found_again_where_it_went() -> None:
     b = rng.normal(0.5, 0.02, (80, 100)).astype(np.float32)
     a[40:46, 50:55], b[48:54, 41:46] = 0.9, 0.9
     box, inside = (48, 38, 57, 48), np.ones((10, 9), np.bool_)
-    assert motion.nearest_match(a, inside, box, b, 12) < 0.04
-    assert motion.nearest_match(a, inside, box, b, 3) > 0.15
+    assert motion.found_nearby(a, inside, box, b, 12, 0.04)
+    assert not motion.found_nearby(a, inside, box, b, 3, 0.15)
+    a[48:54, 41:46] = 0.9  # it stands there in this picture too
+    assert not motion.found_nearby(a, inside, box, b, 12, 0.04)
+    assert motion.found_nearby(a, inside, box, a, 12, 0.04), "but its own place counts"
+    ways = motion.match(a[38:48, 48:57], inside, a)
+    assert ways.shape == (71, 92)
+    assert np.unravel_index(int(ways.argmin()), ways.shape) == (38, 48)

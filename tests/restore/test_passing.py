@@ -80,3 +80,18 @@ def test_what_does_not_go_on_is_dirt() -> None:
                 clip[k, y - 10 : y - 6, x - 10 : x + 11] = 0.02
         out, _ = restored(grained(clip), "pass: dirt")
         assert (left(out, clean, 4, 120, 160, 8) > 0.1) == goes_on
+
+
+def test_what_passes_from_light_into_dark_stays() -> None:
+    """What lies behind it shines through at its edge, which then looks otherwise in every frame."""
+    clip = np.full((9, *SIZE), 0.75, np.float32)
+    clip += pan(9, size=SIZE) * 0.1
+    clip[:, :, 150:185] = 0.02
+    masks = []
+    for k, frame in enumerate(clip):
+        rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+        masks.append(np.hypot(rows - 120, columns - (70 + 22 * k)) < 8)
+        frame[masks[-1]] = 0.35
+    out, _ = restored(grained(clip), "pass: dirt")
+    for k in range(1, 8):
+        assert (np.abs(out[k] - clip[k])[masks[k]] > 0.15).mean() < 0.05, k

@@ -240,7 +240,7 @@ class DirtPass:
             large = bool(spots.areas[n] >= np.square(LARGE * reach))
             like = (_LIKE_LARGE if large else _LIKE) * own
             found[n] = any(
-                motion.nearest_match(here, inside, (left, top, right, bottom), other, reach) < like for other in moved
+                motion.found_nearby(here, inside, (left, top, right, bottom), other, reach, like) for other in moved
             ) or any(carried(here, p, f, spots, int(n), middle) for p, f in as_it_is)
             # A small one has no look that others would not have by chance.
             found[n] = found[n] or (large and sides is not None and passes(here, sides, spots, int(n), middle))

@@ -28,6 +28,8 @@ _PART, _LARGER = 0.15, 2.0
 no more than so many times that."""
 _SLACK, _UNEVEN = 3.0, 0.2
 """Px, and share of the way, by which the way before and the way behind may differ: cranks turn unevenly."""
+_CORE = 0.4
+"""A spot's inner pixels are enough where they are this share of it."""
 _GONE = 0.4
 """A thing has left the picture where no more than this share of it lies in it."""
 
@@ -52,9 +54,19 @@ def passes(here: Planes, sides: tuple[Side, Side], spots: Regions, n: int, middl
     """
     left, top, right, bottom = (int(v) for v in spots.boxes[n])
     box = np.s_[top:bottom, left:right]
-    inside = spots.labels[box] == n
-    contrast = float(np.sqrt(np.mean(np.square((here - middle)[box][inside]))))
-    look = _Look(here, inside, (left, top), contrast)
+    whole = spots.labels[box] == n
+    for inside in (whole, _inner(whole)):
+        # What it passes shines through at its edge; but a thin one has little else.
+        if inside.sum() < _CORE * whole.sum():
+            continue
+        contrast = float(np.sqrt(np.mean(np.square((here - middle)[box][inside]))))
+        if _goes_on(_Look(here, inside, (left, top), contrast), sides, spots, n):
+            return True
+    return False
+
+
+def _goes_on(look: _Look, sides: tuple[Side, Side], spots: Regions, n: int) -> bool:
+    """Whether a look of spot ``n`` is seen again and again, one way, for as long as it is in the picture."""
     ways = [_beside(look, side, spots, n) for side in sides]
     for side, other, there, behind in zip(sides, sides[::-1], ways, ways[::-1], strict=True):
         for way in there:
@@ -74,6 +86,11 @@ def passes(here: Planes, sides: tuple[Side, Side], spots: Regions, n: int, middl
             if back <= _GONE and further is not None and np.abs(further - 2 * way).max() <= _SLACK:
                 return True
     return False
+
+
+def _inner(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask without its edge."""
+    return np.asarray(inside & ~motion.grow(np.pad(~inside, 1, constant_values=True), 1)[1:-1, 1:-1], np.bool_)
 
 
 def _beside(look: _Look, side: Side, spots: Regions, n: int) -> list[Way]:
