@@ -97,3 +97,15 @@ def test_what_passes_from_light_into_dark_stays() -> None:
     out, _ = restored(grained(clip), "pass: dirt")
     for k in range(1, 8):
         assert (np.abs(out[k] - clip[k])[masks[k]] > 0.15).mean() < 0.05, k
+
+
+def test_a_large_thing_stays_where_a_frame_is_printed_twice() -> None:
+    """A neighbour that repeats the frame says nothing about what passes, so what is large is left alone."""
+    clip = pan(9, size=SIZE)
+    masks = [thing(frame, 120, 0.2 * SIZE[1] * k) for k, frame in enumerate(clip)]
+    order = [0, 1, 2, 3, 3, 4, 5, 6, 7]
+    twice = grained(clip)[order]
+    out, worker = restored(twice, "pass: dirt")
+    for k in (3, 4):
+        assert (np.abs(out[k] - twice[k])[masks[3]] > 0.15).mean() < 0.05, k
+        assert "fast-motion" in worker.flags[k]

@@ -3,8 +3,8 @@
 Spots lead the flow astray, far around them. So a first, quick look fills whatever may be dirt in every frame, for the
 flow alone; the flows between frames so cleaned are those that count, with what lies under a spot taken from around it.
 What speaks against dirt: flows there and back that disagree around the spot; neighbours that do so; the spot itself
-nearby in a neighbour, or things of its kind in both (limbs beyond the flow's reach, rain, sparkle); and much of all
-that around it.
+nearby in a neighbour, or things of its kind in both (limbs beyond the flow's reach, rain, sparkle); its going on from
+frame to frame; and much of all that around it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ _REACH = 0.04
 _LIKE, _LIKE_LARGE = 0.5, 0.45
 """A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast; of a large
 one by less, for on a dirty film others come near it by chance."""
+_UNPROVEN = 0.003
+"""Share of the picture that a blotch may have where a neighbour repeats the frame: whether it is a thing that passes by
+is not asked there."""
 _SPECK = 2
 """Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
@@ -218,7 +221,8 @@ class DirtPass:
         here: Planes,
         moved: Sequence[Planes],
     ) -> NDArray[np.bool_]:
-        """(N,) whether a neighbour has something like the spot nearby. beside: the two; moved: as they moved."""
+        """(N,) whether a neighbour has something like the spot nearby, or it passes by. beside: the two neighbours;
+        moved: as they moved."""
         spots = suspects.spots
         reach = max(8, round(_REACH * here.shape[1]))
         others = self._others(window)
@@ -230,13 +234,15 @@ class DirtPass:
             if n == 0:
                 continue
             box = spots.boxes[n]
-            found[n] = speak_of_movement(suspects, int(n), others, reach)
+            unproven = sides is None and spots.areas[n] > _UNPROVEN * spots.labels.size
+            found[n] = unproven or speak_of_movement(suspects, int(n), others, reach)
             if found[n] or spots.areas[n] < _SPECK:
                 continue
             left, top = (max(0, int(v) - 2) for v in box[:2])
             right, bottom = min(here.shape[1], int(box[2]) + 2), min(here.shape[0], int(box[3]) + 2)
-            inside = motion.grow(spots.labels[top:bottom, left:right] == n, 2)
-            own = float(np.sqrt(np.mean(np.square((here - middle)[top:bottom, left:right][inside]))))
+            around = np.s_[top:bottom, left:right]
+            inside = motion.grow(spots.labels[around] == n, 2)
+            own = float(np.sqrt(np.mean(np.square((here[around] - middle[around])[inside]))))
             large = bool(spots.areas[n] >= np.square(LARGE * reach))
             like = (_LIKE_LARGE if large else _LIKE) * own
             found[n] = any(

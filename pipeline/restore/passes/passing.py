@@ -28,6 +28,10 @@ _PART, _LARGER = 0.15, 2.0
 no more than so many times that."""
 _SLACK, _UNEVEN = 3.0, 0.2
 """Px, and share of the way, by which the way before and the way behind may differ: cranks turn unevenly."""
+_MOST = 32
+"""So many things of a neighbour are looked at, those most like a spot in area: a dirty film is full of them."""
+_FULL = 0.2
+"""Share of its box that a spot fills: hairs, which fill less, look alike, and take long to look for."""
 _CORE = 0.4
 """A spot's inner pixels are enough where they are this share of it."""
 _GONE = 0.4
@@ -55,11 +59,13 @@ def passes(here: Planes, sides: tuple[Side, Side], spots: Regions, n: int, middl
     left, top, right, bottom = (int(v) for v in spots.boxes[n])
     box = np.s_[top:bottom, left:right]
     whole = spots.labels[box] == n
+    if whole.mean() < _FULL:
+        return False
     for inside in (whole, _inner(whole)):
         # What it passes shines through at its edge; but a thin one has little else.
         if inside.sum() < _CORE * whole.sum():
             continue
-        contrast = float(np.sqrt(np.mean(np.square((here - middle)[box][inside]))))
+        contrast = float(np.sqrt(np.mean(np.square((here[box] - middle[box])[inside]))))
         if _goes_on(_Look(here, inside, (left, top), contrast), sides, spots, n):
             return True
     return False
@@ -99,8 +105,10 @@ def _beside(look: _Look, side: Side, spots: Regions, n: int) -> list[Way]:
     size = spots.boxes[n, 2:] - spots.boxes[n, :2]
     away = (np.abs(ways) > 0.5 * size).any(1) & (np.hypot(*ways.T) < _FAR * look.here.shape[1])
     fits = (side.apart.areas >= _PART * spots.areas[n]) & (side.apart.areas <= _LARGER * spots.areas[n])
+    likely = np.flatnonzero(away & fits)
+    by_size = np.argsort(np.abs(np.log(side.apart.areas[likely] / spots.areas[n])), kind="stable")
     # A part of it may lie anywhere in it.
-    found = (look.seen(side.frames[0], way, int(size.max()) // 2 + 2) for way in ways[away & fits])
+    found = (look.seen(side.frames[0], way, int(size.max()) // 2 + 2) for way in ways[likely[by_size[:_MOST]]])
     return [way for way in found if way is not None]
 
 
@@ -136,8 +144,10 @@ class _Look:
         y0, x0 = max(0, y + rows.start - room), max(0, x + columns.start - room)
         part = np.s_[y0 : y + rows.stop + room, x0 : x + columns.stop + room]
         shown = self.here[top : top + h, left : left + w][rows, columns]
-        errors, standing = (motion.match(shown, inside, picture[part]) for picture in (frame, self.here))
-        errors[standing < _OTHER * self.contrast] = np.inf
+        errors = motion.match(shown, inside, frame[part])
+        if not (errors < _LIKE * self.contrast).any():
+            return None
+        errors[motion.match(shown, inside, self.here[part]) < _OTHER * self.contrast] = np.inf
         best = int(errors.argmin())
         if not errors.flat[best] < _LIKE * self.contrast:
             return None
