@@ -128,5 +128,7 @@ class _Watched:
         found = self._inner.restore(jobs)
         for job, result in zip(jobs, found, strict=True):
             apart = (result.rgb != job.window[self.radius]).any(0)
-            self._seen[job.number] = np.asarray(apart.cpu().numpy(), np.bool_)
+            here = np.asarray(apart.cpu().numpy(), np.bool_)
+            # There may be two passes of a kind.
+            self._seen[job.number] = self._seen.get(job.number, np.zeros_like(here)) | here
         return found

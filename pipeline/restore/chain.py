@@ -274,7 +274,9 @@ def _restored(
         # A frame carries the flags of all that it was made from.
         flags = found[n].flags.union(*(held[m].flags for m in reads[n]))
         marks = held[n].marks | found[n].marks
-        yield _Picture(n, rgb, flags, marks, {**held[n].found, **found[n].found}, source if keep else held[n].before)
+        # What two passes of a kind found adds up: shares, columns, ways.
+        both = {k: v + held[n].found.get(k, 0.0) for k, v in found[n].found.items()}
+        yield _Picture(n, rgb, flags, marks, {**held[n].found, **both}, source if keep else held[n].before)
 
 
 def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:

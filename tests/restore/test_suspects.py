@@ -163,3 +163,17 @@ def test_tile_lengths_and_cuts_leave_no_trace() -> None:
     whole, _ = restored(clip, "pass: dirt")
     for length in (1, 2, 3, 5):
         assert np.array_equal(restored(clip, "pass: dirt", length=length)[0], whole), length
+
+
+def test_what_two_looks_at_dirt_find_adds_up() -> None:
+    clean = pan(13, size=(240, 320))
+    clip = clean.copy()
+    blotch(clip[6], 120, 160, 8, 0.98)
+    clip[6, 60:72, 60:72] -= 0.15
+    looks = "{pass: dirt, threshold: 0.3}", "{pass: dirt, name: faint, threshold: 0.08}"
+    share = [
+        worker.found[6]["dirt_fraction"]
+        for _, worker in (restored(clip, said) for said in (looks[0], looks[1], ", ".join(looks)))
+    ]
+    assert 0 < share[0] < share[1]
+    assert share[2] == pytest.approx(share[1], rel=0.15)
