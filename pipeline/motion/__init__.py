@@ -6,7 +6,18 @@ rounds otherwise at their borders.
 """
 
 from pipeline.motion.flow import Flow, disagreement, flow, settle, warp
-from pipeline.motion.regions import Regions, beyond, envelope, found_nearby, grow, match, mean, mean_outside, regions
+from pipeline.motion.regions import (
+    Regions,
+    beyond,
+    envelope,
+    found_nearby,
+    grow,
+    match,
+    match_anew,
+    mean,
+    mean_outside,
+    regions,
+)
 from pipeline.motion.shift import Aligned, align, moved
 
 __all__ = [
@@ -21,6 +32,7 @@ __all__ = [
     "found_nearby",
     "grow",
     "match",
+    "match_anew",
     "mean",
     "mean_outside",
     "moved",

@@ -145,16 +145,26 @@ def found_nearby(a: Picture, inside: Mask, box: tuple[int, int, int, int], b: Pi
     left, top, right, bottom = box
     h, w = b.shape[:2]
     y0, y1, x0, x1 = max(0, top - reach), min(h, bottom + reach), max(0, left - reach), min(w, right + reach)
-    spot = a[top:bottom, left:right]
-    alike = match(spot, inside, b[y0:y1, x0:x1]) < like
-    if not alike.any():
-        return False
-    standing = match(spot, inside, a[y0:y1, x0:x1]) < _STANDS * like
-    # Where it overlaps itself it is like itself.
-    across, down = (right - left) // 2, (bottom - top) // 2
-    y, x = top - y0, left - x0
-    standing[max(0, y - down) : y + down + 1, max(0, x - across) : x + across + 1] = False
-    return bool((alike & ~standing).any())
+    near = np.s_[y0:y1, x0:x1]
+    errors = match_anew(a[top:bottom, left:right], inside, a[near], b[near], like, own=(left - x0, top - y0))
+    return bool((errors < like).any())
+
+
+def match_anew(
+    spot: Picture, inside: Mask, a: Picture, b: Picture, like: float, *, own: tuple[int, int] | None = None
+) -> Picture:
+    """As ``match``, but infinite where ``a``, the picture that the spot is in, shows something like it too; not asked
+    where ``b`` differs by ``like`` or more everywhere. own: the spot's left and top in ``a``; where it overlaps itself
+    it is like itself, and that does not count."""
+    errors = match(spot, inside, b)
+    if not (errors < like).any():
+        return errors
+    standing = match(spot, inside, a) < _STANDS * like
+    if own is not None:
+        (x, y), (down, across) = own, (side // 2 for side in inside.shape)
+        standing[max(0, y - down) : y + down + 1, max(0, x - across) : x + across + 1] = False
+    errors[standing] = np.inf
+    return errors
 
 
 def match(spot: Picture, inside: Mask, b: Picture) -> Picture:

@@ -21,15 +21,13 @@ _FAR = 0.4
 """How far a thing goes from frame to frame, at most, as a share of the picture's width: it is seen three times."""
 _LIKE = 0.5
 """It is seen again where a frame differs from it by less than this share of its own contrast."""
-_OTHER = 0.6
-"""Where the frame itself differs from it by less than this share, something like it stands there all the time."""
 _PART, _LARGER = 0.15, 2.0
 """What is looked at in a neighbour has this share of a spot's area, for a thing of several tones has several parts, and
 no more than so many times that."""
 _SLACK, _UNEVEN = 3.0, 0.2
 """Px, and share of the way, by which the way before and the way behind may differ: cranks turn unevenly."""
 _MOST = 32
-"""So many things of a neighbour are looked at, those most like a spot in area: a dirty film is full of them."""
+"""So many places of a neighbour are looked at, those most like a spot in area: a dirty film is full of them."""
 _FULL = 0.2
 """Share of its box that a spot fills: hairs, which fill less, look alike, and take long to look for."""
 _CORE = 0.4
@@ -107,9 +105,11 @@ def _beside(look: _Look, side: Side, spots: Regions, n: int) -> list[Way]:
     fits = (side.apart.areas >= _PART * spots.areas[n]) & (side.apart.areas <= _LARGER * spots.areas[n])
     likely = np.flatnonzero(away & fits)
     by_size = np.argsort(np.abs(np.log(side.apart.areas[likely] / spots.areas[n])), kind="stable")
+    # Its tones and colours are regions of their own in much the same place: each place is looked at once.
+    places = list(dict.fromkeys((round(x), round(y)) for x, y in ways[likely[by_size]].tolist()))[:_MOST]
     # A part of it may lie anywhere in it.
-    found = (look.seen(side.frames[0], way, int(size.max()) // 2 + 2) for way in ways[likely[by_size[:_MOST]]])
-    return [way for way in found if way is not None]
+    found = (look.seen(side.frames[0], np.array(way, np.float64), int(size.max()) // 2 + 2) for way in places)
+    return list({tuple(way): way for way in found if way is not None}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +144,10 @@ class _Look:
         y0, x0 = max(0, y + rows.start - room), max(0, x + columns.start - room)
         part = np.s_[y0 : y + rows.stop + room, x0 : x + columns.stop + room]
         shown = self.here[top : top + h, left : left + w][rows, columns]
-        errors = motion.match(shown, inside, frame[part])
-        if not (errors < _LIKE * self.contrast).any():
-            return None
-        errors[motion.match(shown, inside, self.here[part]) < _OTHER * self.contrast] = np.inf
+        like = _LIKE * self.contrast
+        errors = motion.match_anew(shown, inside, self.here[part], frame[part], like)
         best = int(errors.argmin())
-        if not errors.flat[best] < _LIKE * self.contrast:
+        if not errors.flat[best] < like:
             return None
         dy, dx = divmod(best, errors.shape[1])
         return np.array((x0 + dx - left - columns.start, y0 + dy - top - rows.start), np.float64)
