@@ -53,3 +53,21 @@ def test_a_mirrored_window_is_asked_once_a_picture() -> None:
 def test_a_tiny_picture_is_left_alone() -> None:
     frames = [torch.rand(3, 8, 8) for _ in range(3)]
     assert all(a is b for a, b in zip(placed(frames, 1), frames, strict=True))
+
+
+def test_a_neighbour_that_is_lit_otherwise_is_given_the_frames_levels() -> None:
+    frames = window((0, 0), (1, 0), (2, 0), (3, 0), (4, 0))
+    frames[2] = frames[2] * 0.7 + 0.4
+    flash, beside = placed(frames, 2), placed(frames, 1)
+    for n in (0, 1, 3, 4):
+        assert float((flash[n] - frames[2]).abs().mean()) < 0.25 * float((frames[n] - frames[2]).abs().mean())
+    assert float((beside[2] - frames[1]).abs().mean()) < 0.25 * float((frames[2] - frames[1]).abs().mean())
+    assert beside[0] is frames[0]
+
+
+def test_flicker_and_what_a_thing_darkens_are_left_to_the_net() -> None:
+    frames = window((0, 0), (1, 0), (2, 0))
+    frames[0] = frames[0] * 1.08
+    frames[2] = frames[2].clone()
+    frames[2][:, :, :80] = 0.02
+    assert all(a is b for a, b in zip(placed(frames, 1), frames, strict=True))

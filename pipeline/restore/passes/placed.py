@@ -1,8 +1,12 @@
-"""Neighbours put where the frame lies, for a net that looks at several frames.
+"""Neighbours put where the frame lies, and lit as it is, for a net that looks at several frames.
 
 Nets follow movement as far as they were shown in training: a camera's pan, things that pass. When the gate jumps by
 many px they take what the neighbours show in a place for what the frame should show there, and smear. So a neighbour
 that lies far off as a whole is moved by whole px to where the frame lies; all others go in as they are.
+
+In the same way a net follows some flicker, and no lightning: of a frame that is lit for a moment it took what was dark
+in the frames beside it for what should be dark there. A neighbour that is lit otherwise as a whole is given the frame's
+levels.
 """
 
 from __future__ import annotations
@@ -23,7 +27,11 @@ _FAR = 0.025
 _SIDE = 160
 """Px of width at which that is looked for: the places are to whole px of the picture, and a net follows the rest."""
 _BETTER = 0.7
-"""Share of the difference that may be left once it is moved: else it was no movement of the whole."""
+"""Share of the difference that may be left once it is moved, or lit: else that was not what happened to the whole."""
+_LIT = 0.12
+"""Share of full range by which black or white must differ for a neighbour to be lit otherwise."""
+_MOST = 4.0
+"""Largest gain that is given to it: of a picture with next to nothing in it nobody can tell."""
 
 
 class Placed:
@@ -34,12 +42,15 @@ class Placed:
 
     def window(self, window: Sequence[Tensor], middle: int) -> list[Tensor]:
         """The window, (3, H, W) each, with those neighbours moved that lie far off. A pure function of the window;
-        where nothing lies far off the very tensors are given back."""
+        where nothing lies far off, or is lit otherwise, the very tensors are given back."""
         self._kept.hold(window)
         here = window[middle]
         return [p if p is here else self._kept.of("placed", self._put, here, p) for p in window]
 
     def _put(self, frame: Tensor, picture: Tensor) -> Tensor:
+        return _lit(frame, self._moved(frame, picture))
+
+    def _moved(self, frame: Tensor, picture: Tensor) -> Tensor:
         here, there = (self._kept.of("small", _small, p) for p in (frame, picture))
         x, y = (round(v) for v in motion.moved(here, there))
         if max(abs(x), abs(y)) <= _FAR * here.shape[1]:
@@ -53,6 +64,17 @@ class Placed:
         rows = (torch.arange(h, device=picture.device) + y * step).clamp_(0, h - 1)
         columns = (torch.arange(w, device=picture.device) + x * step).clamp_(0, w - 1)
         return picture[:, rows][:, :, columns]
+
+
+def _lit(frame: Tensor, picture: Tensor) -> Tensor:
+    """The picture with the frame's mean and contrast, where those are quite others."""
+    here, there = (_small(p) for p in (frame, picture))
+    gain = float(here.std() / max(there.std(), 1e-6))
+    offset = float(here.mean() - gain * there.mean())
+    if max(abs(offset), abs(gain + offset - 1)) <= _LIT or not 1 / _MOST < gain < _MOST:
+        return picture
+    before, after = (float(np.abs(p - here).mean()) for p in (there, gain * there + offset))
+    return picture if after > _BETTER * before else picture * gain + offset
 
 
 def _step(picture: Tensor) -> int:
