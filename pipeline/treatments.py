@@ -139,7 +139,7 @@ class DegrainPass(Treatment):
     """Grain, and what little else one frame shows alone, averaged over the neighbours as the picture moved."""
 
     radius: ClassVar[int] = 3
-    bytes_px: ClassVar[int] = 700
+    bytes_px: ClassVar[int] = 1030
 
     kind: Literal["degrain"] = Field(default="degrain", alias="pass")
     alike: float = Field(default=0.025, gt=0.0, le=0.5)
@@ -149,6 +149,9 @@ class DegrainPass(Treatment):
     """How far a pixel may lie from the median of all, as a share of full range, to count as much as the others."""
     limit: float = Field(default=0.08, gt=0.0, le=0.5)
     """Largest change that is made whole, as a share of full range; from twice that on none is: that is no grain."""
+    detail: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Behind a net: share (no unit) of what comes back of the detail that the net took away in frame after frame alike,
+    and so mistook for grain. 0: none."""
 
 
 class GrainPass(Treatment):

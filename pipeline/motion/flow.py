@@ -60,9 +60,13 @@ def _codes(picture: Picture) -> NDArray[np.uint8]:
     return np.asarray(np.clip(picture * np.float32(255) + np.float32(0.5), 0, 255), np.uint8)
 
 
-def warp(picture: Picture, by: Flow, *, sharp: bool = False) -> Picture:
-    """``picture`` read at ``x + by(x)``; beyond its edge the edge goes on. sharp: by Lanczos's kernel of 8 × 8 px, not
-    linearly.
+_KERNELS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+
+def warp(picture: Picture, by: Flow, kernel: Literal["linear", "cubic", "lanczos"] = "linear") -> Picture:
+    """``picture`` read at ``x + by(x)``; beyond its edge the edge goes on.
+
+    kernel: over 2, 4 or 8 px each way. Lanczos's keeps the finest detail, at about seven times the cost of the cubic.
 
     ``picture`` is (H, W), or (H, W, C) with up to 4 channels.
     """
@@ -70,8 +74,7 @@ def warp(picture: Picture, by: Flow, *, sharp: bool = False) -> Picture:
     # Not in place: `by` may be kept by the caller.
     x = by[..., 0] + np.arange(w, dtype=np.float32)
     y = by[..., 1] + np.arange(h, dtype=np.float32)[:, None]
-    how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
-    found: Picture = cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+    found: Picture = cv2.remap(picture, x, y, _KERNELS[kernel], borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(h, w, *picture.shape[2:])  # OpenCV drops a last axis of one channel
 
 

@@ -41,7 +41,7 @@ def share(
     """
     still = shift == (0.0, 0.0)
     if not still:
-        output = motion.warp(output, np.broadcast_to(np.asarray(shift, np.float32), (*source.shape, 2)), sharp=True)
+        output = motion.warp(output, np.broadcast_to(np.asarray(shift, np.float32), (*source.shape, 2)), "lanczos")
     elif not (change > INVENTED).any():
         return 0.0
     expected = _as_bright(source, output)

@@ -256,5 +256,5 @@ def _inside(flow: motion.Flow) -> NDArray[np.bool_]:
 
 def _apart(now: Picture, before: Picture, flow: motion.Flow, inside: NDArray[np.bool_]) -> float:
     """Mean absolute difference over the points that were inside the picture; 0 where none was."""
-    apart = np.abs(now - motion.warp(before, flow, sharp=True))
+    apart = np.abs(now - motion.warp(before, flow, "lanczos"))
     return float((apart * inside).sum(dtype=np.float64) / max(1, np.count_nonzero(inside)))

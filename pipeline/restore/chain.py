@@ -21,7 +21,7 @@ from pipeline import motion, spec
 from pipeline.restore.colour import DTYPES, Converter
 from pipeline.restore.engine import settle
 from pipeline.restore.fields import FieldConverter, FieldPass
-from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass
+from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass, Spared
 from pipeline.restore.staging import Begun, Lanes, Planes, begin, lanes, uploaded
 from pipeline.restore.windows import needed
 from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, PixelFormat, Tile
@@ -29,6 +29,9 @@ from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, P
 Observer = Callable[[int, Planes, Planes, Tensor, Tensor], None]
 """(number, planes before, planes after, RGB before, RGB after): planes (h, w[, samples]), RGB (3, H, W) float32, all on
 the device and not to be written into. Where no pass touched the frame, before and after are the same objects."""
+
+_LOOK_BACK = frozenset(("grain", "degrain"))
+"""Kinds that ask what a net before them was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class _Picture:
     """What passes found in this very frame: column of ``frames.parquet`` → value."""
     before: Tensor | None = None
     """As the last net was given it; kept only where a later pass asks for it."""
+    spared: Spared | None = None
 
 
 class Restorer:
@@ -159,7 +163,7 @@ class Restorer:
         stream = _pictures(frames, sorted(asked), converter, wanted, sources, self._lanes, begun)
         kinds = [plan.kind for plan, _ in passes]
         for i, ((plan, built), windows) in enumerate(zip(passes, reads, strict=True)):
-            kept = plan.kind == "net" and "grain" in kinds[i + 1 :]
+            kept = plan.kind == "net" and not _LOOK_BACK.isdisjoint(kinds[i + 1 :])
             stream = _pass(stream, built, windows, {n: values[n][plan.name] for n in windows}, kept)
 
         out = _blank(frames, len(wanted), self.device)
@@ -259,7 +263,13 @@ def _restored(
     """One group of frames."""
     strengths = {n: parameters[n].get("strength", 1.0) for n in numbers}
     jobs = [
-        Job(n, tuple(held[m].rgb for m in reads[n]), parameters[n], held[n].before)
+        Job(
+            n,
+            tuple(held[m].rgb for m in reads[n]),
+            parameters[n],
+            tuple(held[m].before for m in reads[n]),
+            held[n].spared,
+        )
         for n in numbers
         if strengths[n] != 0.0
     ]
@@ -276,7 +286,10 @@ def _restored(
         marks = held[n].marks | found[n].marks
         # What two passes of a kind found adds up: shares, columns, ways.
         both = {k: v + held[n].found.get(k, 0.0) for k, v in found[n].found.items()}
-        yield _Picture(n, rgb, flags, marks, {**held[n].found, **both}, source if keep else held[n].before)
+        before = source if keep else held[n].before
+        first, later = held[n].spared, found[n].spared
+        spared = first.then(later) if first else later
+        yield _Picture(n, rgb, flags, marks, {**held[n].found, **both}, before, spared)
 
 
 def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.restore.colour import Converter
-from pipeline.restore.passes.base import Job, Pass, Restored
+from pipeline.restore.passes.base import Job, Pass, Restored, Spared
 from pipeline.restore.passes.net import GUARD
 from pipeline.types import Colour, PixelFormat
 
@@ -84,14 +84,21 @@ class FieldPass:
         marks = upper.marks | lower.marks
         # One restored field and one that was left alone would make a comb.
         rgb = job.window[self.radius] if GUARD in marks else weave(upper.rgb, lower.rgb, 1)
-        return Restored(rgb, upper.flags | lower.flags, marks, _both(upper.found, lower.found))
+        spared = None
+        if upper.spared and lower.spared:
+            masks = (weave(getattr(upper.spared, m), getattr(lower.spared, m), 0) for m in ("plain", "things"))
+            spared = Spared(*masks)
+        return Restored(rgb, upper.flags | lower.flags, marks, _both(upper.found, lower.found), spared)
 
 
 def _field(job: Job, lines: slice) -> Job:
     """One field of a job. A frame that stands in several places of the window still is one."""
-    seen = {id(p): p[:, lines].contiguous() for p in (*job.window, *([job.before] if job.before is not None else []))}
-    before = seen[id(job.before)] if job.before is not None else None
-    return replace(job, window=tuple(seen[id(p)] for p in job.window), before=before, field=lines.start)
+    pictures = (*job.window, *(p for p in job.befores if p is not None))
+    seen = {id(p): p[:, lines].contiguous() for p in pictures}
+    befores = tuple(None if p is None else seen[id(p)] for p in job.befores)
+    spared = job.spared and Spared(job.spared.plain[lines], job.spared.things[lines])
+    window = tuple(seen[id(p)] for p in job.window)
+    return replace(job, window=window, befores=befores, spared=spared, field=lines.start)
 
 
 def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pipeline.reel.formats import pixel_format
 from pipeline.restore import chain
 from pipeline.restore.chroma import Filter
-from pipeline.restore.fields import LOWER, UPPER, FieldConverter, weave
+from pipeline.restore.fields import LOWER, UPPER, FieldConverter, FieldPass, weave
+from pipeline.restore.passes import Job, Restored, Spared
 from pipeline.types import Colour, Frames, Tile
 from tests.restore.test_colour import SITES, batch, colour_of, position, random_planes
 from tests.restore.toys import Mix, cut_at, engine, film, plan, tiles
@@ -159,3 +160,26 @@ def test_a_still_is_of_fields_whatever_film_the_restorer_had_before() -> None:
     still = used.rgb(frames, 0, colour, fields=True)
     assert torch.equal(still, fresh.rgb(frames, 0, colour, fields=True))
     assert not torch.equal(still, as_film)
+
+
+def test_what_passes_before_tell_of_a_frame_goes_field_by_field() -> None:
+    class Told(Mix):
+        def restore(self, jobs: Sequence[Job]) -> list[Restored]:
+            for j in jobs:
+                assert j.spared is not None
+                assert j.before is not None
+                assert j.before.shape == j.window[0].shape
+                assert j.spared.plain.shape == j.window[0].shape[1:]
+                self.numbers.append(int(j.spared.things.sum()))
+            return [Restored(j.window[0], spared=j.spared) for j in jobs]
+
+    rgb = torch.rand(3, 5, 4)
+    things = torch.zeros(5, 4, dtype=torch.bool)
+    things[1] = True
+    upper, lower = Told(0), Told(0)
+    job = Job(0, (rgb,), {}, (torch.rand(3, 5, 4),), Spared(~things, things))
+    (found,) = FieldPass(upper, lower).restore([job])
+    assert (upper.numbers, lower.numbers) == ([0], [4])
+    assert found.spared is not None
+    assert torch.equal(found.spared.things, things)
+    assert torch.equal(found.spared.plain, ~things)

@@ -15,8 +15,9 @@ from pipeline.plan import cuts
 from pipeline.plan.curves import plan_curves
 from pipeline.plan.make import chain_of, parameters_at
 from pipeline.reel.formats import pixel_format
+from pipeline.restore import weights
 from pipeline.restore.chain import Restorer
-from pipeline.spec import parse
+from pipeline.spec import NetPass, parse
 from pipeline.survey.signals import Look
 from pipeline.train import damage
 from pipeline.types import Colour, Frames, PassPlan
@@ -44,11 +45,12 @@ def frames_of(clip: Clip) -> Frames:
 def restored(clip: Clip, said: str, *, length: int | None = None) -> tuple[Clip, Restorer]:
     """A clip through a chain, tile by tile, surveyed and planned as a job does it."""
     frames, spec = frames_of(clip), parse(f"chain: [{said}]")
-    chain = chain_of(spec, {})
+    nets = {n: weights.resolve(p) for n, p in zip(spec.pass_names(), spec.chain, strict=True) if isinstance(p, NetPass)}
+    chain = chain_of(spec, nets)
     look = Look(0, len(frames), FULL, clip.shape[2])
     look.see(frames)
     curves = plan_curves(look.result(), chain, reel(width=clip.shape[2], height=clip.shape[1]))
-    worker = Restorer(chain, spec.engine, {}, "cpu")
+    worker = Restorer(chain, spec.engine, nets, "cpu")
     halo = sum(p.radius for p in chain) + cuts.RADIUS
     parts, flags, found = [], {}, {}
     for tile in tiles(len(frames), length or len(frames), halo):

@@ -14,6 +14,24 @@ from pipeline.types import NetInfo, PassPlan
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """Where no net is to take away more than grain, by what a pass that looked for dirt found. Masks (H, W) bool."""
+
+    plain: Tensor
+    """Nothing there looks like dirt."""
+    things: Tensor
+    """Something does, and may be a thing that moves."""
+
+    @property
+    def mask(self) -> Tensor:
+        return self.plain | self.things
+
+    def then(self, later: Spared | None) -> Spared:
+        """After another look, which sees more, the first one's spots being gone."""
+        return self if later is None else Spared(later.plain, self.things | later.things)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One frame that a pass is to restore."""
 
@@ -24,10 +42,18 @@ class Job:
     parameters: Mapping[str, float]
     """This frame's values of what may change from frame to frame. ``strength`` is the chain's business, not the
     pass's."""
-    before: Tensor | None = None
-    """The frame as the last net before this pass was given it; None where no net changed it."""
+    befores: tuple[Tensor | None, ...] = ()
+    """The window's pictures as the last net before this pass was given them; None where no net changed one. Empty is as
+    none."""
+    spared: Spared | None = None
+    """The frame's; None where no pass has looked for dirt."""
     field: int = 0
     """1 for the lower field of an interlaced frame."""
+
+    @property
+    def before(self) -> Tensor | None:
+        """The frame itself as the last net was given it."""
+        return self.befores[len(self.window) // 2] if self.befores else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,8 @@ class Restored:
     """Flags of this very frame. ``flags``, beside them, go on to every frame that is made from this one."""
     found: Mapping[str, float] = field(default_factory=dict)
     """What it found in the frame: column of ``frames.parquet`` → value."""
+    spared: Spared | None = None
+    """What no net behind it is to take away; None of a pass that does not look for dirt."""
 
 
 class Pass(Protocol):

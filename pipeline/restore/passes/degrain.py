@@ -3,6 +3,8 @@
 Averages over motion-compensated neighbours, as MVDegrain has it, but robustly: what a frame or a neighbour shows alone
 (a faint line, a speck) takes no part. A neighbour counts where the block around a pixel is alike: whatever moves
 otherwise than the flow says finds nothing alike, and stays as it is. A larger change than grain makes is not made.
+
+Behind a net it also gives back what that took away in all of them alike (``detail``).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from pipeline import motion
 from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.detail import detail
 from pipeline.restore.passes.kept import Kept
 from pipeline.types import PassPlan
 
@@ -43,6 +46,7 @@ class DegrainPass:
         self._alike = float(settings["alike"])
         self._limit = float(settings["limit"])
         self._own = float(settings["own"])
+        self._detail = float(settings["detail"])
         self.reset()
 
     @classmethod
@@ -54,10 +58,10 @@ class DegrainPass:
         self._kept = Kept()
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
-        return [self._one(job.window) for job in jobs]
+        return [self._one(job.window, job.befores if self._detail else ()) for job in jobs]
 
-    def _one(self, window: Sequence[Tensor]) -> Restored:
-        self._kept.hold(window)
+    def _one(self, window: Sequence[Tensor], befores: Sequence[Tensor | None]) -> Restored:
+        self._kept.hold((*window, *(p for p in befores if p is not None)))
         here = window[self.radius]
         # The nearest first: the median is of the frame and those. At a cut the window repeats frames.
         nearest = sorted(range(len(window)), key=lambda i: abs(i - self.radius))
@@ -68,21 +72,36 @@ class DegrainPass:
         smooth = self._smooth(here)
         pictures, weights = [shown], [np.ones(shown.shape[:2], np.float32)]
         brightness, share = np.zeros(shown.shape[:2], np.float32), np.ones(shown.shape[:2], np.float32)
+        lost = {0: self._lost(here, befores[self.radius])} if befores else {}
+        trust = {0: weights[0]}
         for i in sorted(others.values(), key=nearest.index):
             other, flow = window[i], self._way(window, i)
             differs = motion.warp(self._smooth(other), flow) - smooth
             brighter = motion.mean(np.clip(differs, -self._alike, self._alike), _WIDE)
             apart = motion.mean(np.abs(differs - brighter), _BLOCK)
             level = min(max(_USUAL * float(np.median(apart)), _FLOOR), self._alike)
-            pictures.append(motion.warp(self._rows(other), flow, sharp=True) - brighter[..., None])
+            pictures.append(motion.warp(self._rows(other), flow, "lanczos") - brighter[..., None])
             weights.append(np.clip(2 - apart / np.float32(level), 0, 1))
             near = motion.mean(weights[-1], _WIDE) * np.clip(2 - np.abs(brighter) / np.float32(0.5 * self._alike), 0, 1)
             brightness += near * brighter
             share += near
+            if befores:
+                trust[i - self.radius] = weights[-1]
+                gone = motion.warp(self._lost(other, befores[i]), flow, "cubic")
+                lost[i - self.radius] = gone * weights[-1][..., None]
         out = shown + self._bounded(_robust(pictures, weights, self._own) - shown)
         # What is broad is evened out too, but as smoothly as it is broad.
         out += (brightness / share)[..., None]
+        back = detail(lost, trust)
+        if back is not None:
+            out += np.float32(self._detail) * back
         return Restored(torch.from_numpy(out.transpose(2, 0, 1).copy()).to(here.device))
+
+    def _lost(self, picture: Tensor, before: Tensor | None) -> Picture:
+        """(H, W, 3) what a net took away from a picture, but for what is no grain."""
+        if before is None:
+            return np.zeros_like(self._rows(picture))
+        return self._kept.of("lost", lambda p, q: self._bounded(self._rows(q) - self._rows(p)), picture, before)
 
     def _bounded(self, change: Picture) -> Picture:
         """The change where it is no larger than the limit; none from twice that on."""

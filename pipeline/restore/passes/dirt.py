@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline import motion
 from pipeline.motion import Regions
-from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.base import Bench, Job, Restored, Spared
 from pipeline.restore.passes.carried import carried
 from pipeline.restore.passes.kept import Kept
 from pipeline.restore.passes.passing import Side, passes
@@ -60,6 +60,8 @@ _SPECK = 2
 """Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
 """A neighbour repeats a frame where it differs from it by less than this share of what others of the window do."""
+_EDGE = 2
+"""Px around a spot that its edge may reach."""
 _TOLD = 2e-4
 """Share of the picture left alone as moving, above which that is flagged."""
 
@@ -100,16 +102,16 @@ class DirtPass:
         here = window[2]
         before, after = self._neighbours(window)
         if before is None or after is None:
-            return Restored(here)  # at a cut: what one side alone says is no evidence
+            return Restored(here, spared=_all_spared(here))  # at a cut: what one side alone says is no evidence
         suspects: Suspects = self._kept.of("suspects", self._suspects, before, here, after)
         spots = suspects.spots
         size = here.shape[1] * here.shape[2]
         if int(spots.areas[1:].sum()) > self._most * size:
-            return Restored(here, marks=frozenset({LIMIT}))
-        strong = suspects.peaks >= 1.0
-        strong &= spots.areas <= self._largest * size
+            return Restored(here, marks=frozenset({LIMIT}), spared=_all_spared(here))
+        large = spots.areas > self._largest * size
+        strong = (suspects.peaks >= 1.0) & ~large
         if not strong[1:].any():
-            return Restored(here, found={"dirt_fraction": 0.0})
+            return Restored(here, found={"dirt_fraction": 0.0}, spared=_spared(here, spots, large))
         # A second look, with the movement under the spots as it is around them.
         covered = motion.grow(spots.chosen(strong), _ASTRAY)
         flows = [self._under(here, other, covered) for other in (before, after)]
@@ -120,16 +122,21 @@ class DirtPass:
         calm = ~amid_unrest(spots, strong, self._unlike(before, after, flows))
         sound &= calm
         sound &= spots.most(np.where(again.kind == suspects.kind, again.strength, 0)) >= 1.0
-        dirt = sound & ~self._moves(sound, suspects, window, (before, after), own, moved)
-        dirt &= ~amid_movement(spots, dirt, strong & calm & ~dirt)
+        moving = self._moves(strong, suspects, window, (before, after), own, moved)
+        dirt = sound & ~moving
+        crowd = dirt & amid_movement(spots, dirt, strong & calm & ~dirt)
+        dirt &= ~crowd
         left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
         marks = frozenset({MOTION}) if left > _TOLD else frozenset()
+        # A large one that is no dirt for whatever reason is a thing.
+        large |= strong & ~dirt & (spots.areas > _UNPROVEN * size)
+        spared = _spared(here, spots, moving | crowd | large)
         sure = spots.chosen(dirt) & (again.strength > 0.4)
         mask = sure | (motion.grow(sure, 2) & (again.plain > 0.5))
         found = {"dirt_fraction": float(mask.mean())}
         if not mask.any():
-            return Restored(here, marks=marks, found=found)
-        return Restored(_filled(here, before, after, flows, mask), marks=marks, found=found)
+            return Restored(here, marks=marks, found=found, spared=spared)
+        return Restored(_filled(here, before, after, flows, mask), marks=marks, found=found, spared=spared)
 
     def _neighbours(self, window: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
         """The nearest frames of the shot on both sides that are no repeats of this one."""
@@ -284,6 +291,18 @@ def _adjacent(window: Sequence[Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
     return {id(window[i]): (window[i - 1], window[i + 1]) for i in range(1, len(window) - 1)}
 
 
+def _spared(here: Tensor, spots: Regions, things: NDArray[np.bool_]) -> Spared:
+    """All but the spots, with their edges, and those of them that are things, with theirs."""
+    parts = (motion.grow(spots.chosen(which), _EDGE) for which in (~things, things))
+    spot, thing = (torch.from_numpy(part).to(here.device) for part in parts)
+    return Spared(~spot, thing)
+
+
+def _all_spared(picture: Tensor) -> Spared:
+    plain = torch.ones(picture.shape[1:], dtype=torch.bool, device=picture.device)
+    return Spared(plain, ~plain)
+
+
 def _steepness(luma: Picture) -> Picture:
     """Change of luma from pixel to pixel; grain is smoothed away first."""
     luma = motion.mean(luma, 5)
@@ -295,7 +314,7 @@ def _steepness(luma: Picture) -> Picture:
 def _filled(here: Tensor, before: Tensor, after: Tensor, flows: Sequence[Picture], mask: Mask) -> Tensor:
     """The picture with the masked spots from its neighbours, as bright as it is around them. Outside bit for bit."""
     shown, p, q = (np.ascontiguousarray(t.permute(1, 2, 0).cpu().numpy()) for t in (here, before, after))
-    fill = 0.5 * (motion.warp(p, flows[0], sharp=True) + motion.warp(q, flows[1], sharp=True))
+    fill = 0.5 * (motion.warp(p, flows[0], "lanczos") + motion.warp(q, flows[1], "lanczos"))
     wide = motion.grow(mask, 1)
     fill = fill + motion.mean_outside(shown - fill, motion.grow(mask, 3), AROUND)
     # The spot's own faint edge: half of each.

@@ -20,6 +20,10 @@ GUARD = "guard"
 NOT_FINITE = "not-finite"
 """Flag, beside the other, of a frame that a net answered with infinities or no numbers."""
 
+_GRAIN = 0.06
+"""Largest change kept whole, as a share of full range, where a pass before looked for dirt and spared what is there: as
+much as grain is, or dirt that nobody can tell from it."""
+
 
 class NetPass:
     """Stacks each frame's window on the channels and gives what the net makes of it."""
@@ -77,6 +81,8 @@ class NetPass:
                 rgb, marks = job.window[self.radius], frozenset({GUARD} if sound else {GUARD, NOT_FINITE})
             elif self._most is not None:
                 rgb = _bounded(job.window[self.radius], rgb, self._most)
+            elif job.spared is not None:
+                rgb = torch.where(job.spared.mask, _bounded(job.window[self.radius], rgb, _GRAIN), rgb)
             found.append(Restored(rgb, self._engine.flags, marks))
         return found
 
