@@ -58,6 +58,8 @@ class Case:
     """Where it changes the picture by a tenth of full range or more."""
     lines: Mask
     """Where scratches are."""
+    averaged: Clip
+    """The truth with as much of the grain as the mean of all the clip's frames would leave, were nothing else wrong."""
 
     @property
     def mask(self) -> Mask:
@@ -218,4 +220,8 @@ def _case(name: str, about: str, found: Pictures, size: Size, number: int, motio
     alone = damage(given, replace(recipe, **_NO_MORE), seed, width=WIDTH, overlays=found.dirt)
     lit = np.abs(alone.damaged - alone.target).max(axis=1)
     spots, lines = made.masks["dirt"], made.masks["scratches"] | made.masks["hairs"]
-    return Case(name, about, made.damaged, truth, spots, spots & (lit > _VISIBLE), lines)
+    grainy = damage(
+        truth, replace(recipe, **{**_NO_MORE, "grain": recipe.grain}, dirt=0, overlays=0), seed, width=WIDTH
+    )
+    averaged = truth + (grainy.damaged - truth) / np.float32(np.sqrt(size.frames))
+    return Case(name, about, made.damaged, truth, spots, spots & (lit > _VISIBLE), lines, averaged)

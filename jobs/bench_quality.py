@@ -22,7 +22,7 @@ from pipeline.errors import CallError
 from pipeline.quality.truth import Found, Mask, Score, decibel, detection, mean_of, score
 from pipeline.spec import NetPass, Pass, Spec
 from pipeline.train.clips import Clip
-from pipeline.treatments import DirtPass
+from pipeline.treatments import DirtPass, StabilisePass
 
 PRESETS = ("archive", "clean")
 EDGE = 2
@@ -42,6 +42,8 @@ class Scored:
 
     case: Case
     before: Score
+    averaged: Score
+    """Of the truth with the grain that a mean of all frames would leave."""
     by: Mapping[str, Score]
     """Preset or peer → its figures."""
     clips: Mapping[str, Clip]
@@ -66,10 +68,18 @@ class Trapped:
     """A clip with nothing to mend."""
 
     case: Case
+    by: Mapping[str, Touched]
+    """Preset → what it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What a preset did where there is nothing to mend, in the worst frame."""
+
     worst: float
-    """Share of a frame's pixels that were wrongly repaired, in the worst frame."""
+    """Share of the pixels that were wrongly repaired."""
     spots: float
-    """Share that dirt and scratches changed, in the worst frame."""
+    """Share that dirt and scratches changed."""
 
 
 @dataclass(slots=True)
@@ -161,9 +171,10 @@ def measured(from_: Pictures, size: Size, specs: Mapping[str, Spec], vapoursynth
         say(f"{case.name}: {case.about}")
         after = run(case.damaged, specs["clean"]).clip
         found.steadied.append(Steadied(case, astray(case.damaged, case.truth), astray(after, case.truth)))
+    settled = {name: _settled(spec) for name, spec in specs.items()}
     for case in traps(from_, size):
         say(f"{case.name}: {case.about}")
-        found.trapped.append(_trapped(case, run(case.damaged, specs["archive"])))
+        found.trapped.append(Trapped(case, {n: _touched(case, run(case.damaged, s)) for n, s in settled.items()}))
     case = clean(from_, size)
     source = as_clip(as_frames(case.damaged))
     apart = run(case.damaged, specs["archive"]).clip - source
@@ -194,7 +205,8 @@ def _scored(case: Case, specs: Mapping[str, Spec], vapoursynth: str | None, skip
         except CallError as error:
             skipped.append(f"{peer.name}: {error.what}")
     by = {name: score(clip[inner], truth, mask) for name, clip in clips.items()}
-    return Scored(case, score(source[inner], truth, mask), by, clips, dirt, lines)
+    before, averaged = (score(clip[inner], truth, mask) for clip in (source, case.averaged))
+    return Scored(case, before, averaged, by, clips, dirt, lines)
 
 
 def _near(mask: Mask) -> Mask:
@@ -212,10 +224,15 @@ def _place(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float
     return lies.x, lies.y
 
 
-def _trapped(case: Case, got: Run) -> Trapped:
+def _settled(spec: Spec) -> Spec:
+    """Without ``stabilise``: the camera of the traps trembles, and nobody can tell that from the gate."""
+    return spec.model_copy(update={"chain": tuple(p for p in spec.chain if not isinstance(p, StabilisePass))})
+
+
+def _touched(case: Case, got: Run) -> Touched:
     source = as_clip(as_frames(case.damaged))
     changed = got.changed["dirt"] | got.changed["scratches"]
-    return Trapped(case, max(wrongly(source, got.clip, case.truth)), float(changed.mean(axis=(1, 2)).max()))
+    return Touched(max(wrongly(source, got.clip, case.truth)), float(changed.mean(axis=(1, 2)).max()))
 
 
 def wrongly(before: Clip, after: Clip, truth: Clip) -> list[float]:

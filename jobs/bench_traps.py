@@ -36,7 +36,7 @@ def _shot(found: Pictures, size: Size, number: int, motion: Motion) -> Clip:
 
 def _nothing(name: str, about: str, clip: Clip) -> Case:
     none = np.zeros((len(clip), *clip.shape[2:]), np.bool_)
-    return Case(name, about, clip, clip, none, none, none)
+    return Case(name, about, clip, clip, none, none, none, clip)
 
 
 def _grained(clip: Clip, seed: int) -> Clip:
