@@ -82,7 +82,8 @@ class NetPass(PassBase):
     """Share of the net's change that is kept (no unit): 0 leaves the picture alone. A frame-wise parameter."""
     limit: float | None = Field(default=None, gt=0.0, le=1.0)
     """Largest change of a pixel that is kept whole, as a share of full range; from twice that on none is. For a net
-    that is to take grain alone: what it would mend besides has no evidence but its looks. null: whatever it says."""
+    that is to take grain alone: what it would mend besides has no evidence but its looks. null: whatever it says; but a
+    net that sees several frames leaves alone what a ``dirt`` before it left alone."""
     tlc: bool | tuple[int, int] = False
     """Test-time Local Converter: true for the size the weights were trained at, or that as [height, width] in px."""
     guard: Guard | None = Guard()

@@ -21,7 +21,7 @@ from pipeline import motion, spec
 from pipeline.restore.colour import DTYPES, Converter
 from pipeline.restore.engine import settle
 from pipeline.restore.fields import FieldConverter, FieldPass
-from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass, Spared
+from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass, Spared, Through
 from pipeline.restore.staging import Begun, Lanes, Planes, begin, lanes, uploaded
 from pipeline.restore.windows import needed
 from pipeline.types import Colour, FrameParameters, Frames, NetInfo, PassPlan, PixelFormat, Tile
@@ -42,8 +42,8 @@ class _Picture:
     marks: frozenset[str] = frozenset()
     found: Mapping[str, float] = field(default_factory=dict)
     """What passes found in this very frame: column of ``frames.parquet`` → value."""
-    before: Tensor | None = None
-    """As the last net was given it; kept only where a later pass asks for it."""
+    net: Through | None = None
+    """Its way through the last net; kept only where a later pass asks for it."""
     spared: Spared | None = None
 
 
@@ -267,7 +267,7 @@ def _restored(
             n,
             tuple(held[m].rgb for m in reads[n]),
             parameters[n],
-            tuple(held[m].before for m in reads[n]),
+            tuple(held[m].net for m in reads[n]),
             held[n].spared,
         )
         for n in numbers
@@ -286,10 +286,10 @@ def _restored(
         marks = held[n].marks | found[n].marks
         # What two passes of a kind found adds up: shares, columns, ways.
         both = {k: v + held[n].found.get(k, 0.0) for k, v in found[n].found.items()}
-        before = source if keep else held[n].before
+        net = Through(source, rgb) if keep else held[n].net
         first, later = held[n].spared, found[n].spared
         spared = first.then(later) if first else later
-        yield _Picture(n, rgb, flags, marks, {**held[n].found, **both}, before, spared)
+        yield _Picture(n, rgb, flags, marks, {**held[n].found, **both}, net, spared)
 
 
 def _blank(frames: Frames, count: int, device: torch.device) -> list[Tensor]:

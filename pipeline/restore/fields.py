@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.restore.colour import Converter
-from pipeline.restore.passes.base import Job, Pass, Restored, Spared
+from pipeline.restore.passes.base import Job, Pass, Restored, Spared, Through
 from pipeline.restore.passes.net import GUARD
 from pipeline.types import Colour, PixelFormat
 
@@ -93,12 +93,12 @@ class FieldPass:
 
 def _field(job: Job, lines: slice) -> Job:
     """One field of a job. A frame that stands in several places of the window still is one."""
-    pictures = (*job.window, *(p for p in job.befores if p is not None))
+    pictures = (*job.window, *(p for net in job.nets if net for p in (net.given, net.made)))
     seen = {id(p): p[:, lines].contiguous() for p in pictures}
-    befores = tuple(None if p is None else seen[id(p)] for p in job.befores)
+    nets = tuple(net and Through(seen[id(net.given)], seen[id(net.made)]) for net in job.nets)
     spared = job.spared and Spared(job.spared.plain[lines], job.spared.things[lines])
     window = tuple(seen[id(p)] for p in job.window)
-    return replace(job, window=window, befores=befores, spared=spared, field=lines.start)
+    return replace(job, window=window, nets=nets, spared=spared, field=lines.start)
 
 
 def _both(upper: Mapping[str, float], lower: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from pipeline.reel.formats import pixel_format
 from pipeline.restore import chain
 from pipeline.restore.chroma import Filter
 from pipeline.restore.fields import LOWER, UPPER, FieldConverter, FieldPass, weave
-from pipeline.restore.passes import Job, Restored, Spared
+from pipeline.restore.passes import Job, Restored, Spared, Through
 from pipeline.types import Colour, Frames, Tile
 from tests.restore.test_colour import SITES, batch, colour_of, position, random_planes
 from tests.restore.toys import Mix, cut_at, engine, film, plan, tiles
@@ -177,7 +177,7 @@ def test_what_passes_before_tell_of_a_frame_goes_field_by_field() -> None:
     things = torch.zeros(5, 4, dtype=torch.bool)
     things[1] = True
     upper, lower = Told(0), Told(0)
-    job = Job(0, (rgb,), {}, (torch.rand(3, 5, 4),), Spared(~things, things))
+    job = Job(0, (rgb,), {}, (Through(torch.rand(3, 5, 4), rgb),), Spared(~things, things))
     (found,) = FieldPass(upper, lower).restore([job])
     assert (upper.numbers, lower.numbers) == ([0], [4])
     assert found.spared is not None

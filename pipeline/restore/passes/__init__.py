@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.restore.passes.base import Bench, Factory, Job, Pass, Restored, Spared
+from pipeline.restore.passes.base import Bench, Factory, Job, Pass, Restored, Spared, Through
 from pipeline.restore.passes.deflicker import DeflickerPass
 from pipeline.restore.passes.degrain import DegrainPass
 from pipeline.restore.passes.dirt import DirtPass
@@ -15,7 +15,7 @@ from pipeline.restore.passes.net import NetPass
 from pipeline.restore.passes.scratches import ScratchesPass
 from pipeline.restore.passes.stabilise import StabilisePass
 
-__all__ = ["FACTORIES", "Bench", "Factory", "Job", "NetPass", "Pass", "Restored", "Spared"]
+__all__ = ["FACTORIES", "Bench", "Factory", "Job", "NetPass", "Pass", "Restored", "Spared", "Through"]
 
 FACTORIES: Mapping[str, Factory] = {
     "net": NetPass.build,

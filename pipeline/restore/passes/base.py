@@ -14,6 +14,14 @@ from pipeline.types import NetInfo, PassPlan
 
 
 @dataclass(frozen=True, slots=True)
+class Through:
+    """A picture's way through a net: (3, H, W) each."""
+
+    given: Tensor
+    made: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Spared:
     """Where no net is to take away more than grain, by what a pass that looked for dirt found. Masks (H, W) bool."""
 
@@ -42,9 +50,9 @@ class Job:
     parameters: Mapping[str, float]
     """This frame's values of what may change from frame to frame. ``strength`` is the chain's business, not the
     pass's."""
-    befores: tuple[Tensor | None, ...] = ()
-    """The window's pictures as the last net before this pass was given them; None where no net changed one. Empty is as
-    none."""
+    nets: tuple[Through | None, ...] = ()
+    """What the last net before this pass was given of each picture of the window, and made of it; None where no net
+    changed one. Empty is as none."""
     spared: Spared | None = None
     """The frame's; None where no pass has looked for dirt."""
     field: int = 0
@@ -53,7 +61,8 @@ class Job:
     @property
     def before(self) -> Tensor | None:
         """The frame itself as the last net was given it."""
-        return self.befores[len(self.window) // 2] if self.befores else None
+        through = self.nets[len(self.window) // 2] if self.nets else None
+        return through.given if through else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import motion
-from pipeline.restore.passes.base import Bench, Job, Restored
+from pipeline.restore.passes.base import Bench, Job, Restored, Through
 from pipeline.restore.passes.detail import detail
 from pipeline.restore.passes.kept import Kept
 from pipeline.types import PassPlan
@@ -58,10 +58,10 @@ class DegrainPass:
         self._kept = Kept()
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
-        return [self._one(job.window, job.befores if self._detail else ()) for job in jobs]
+        return [self._one(job.window, job.nets if self._detail else ()) for job in jobs]
 
-    def _one(self, window: Sequence[Tensor], befores: Sequence[Tensor | None]) -> Restored:
-        self._kept.hold((*window, *(p for p in befores if p is not None)))
+    def _one(self, window: Sequence[Tensor], nets: Sequence[Through | None]) -> Restored:
+        self._kept.hold((*window, *(p for net in nets if net for p in (net.given, net.made))))
         here = window[self.radius]
         # The nearest first: the median is of the frame and those. At a cut the window repeats frames.
         nearest = sorted(range(len(window)), key=lambda i: abs(i - self.radius))
@@ -72,8 +72,10 @@ class DegrainPass:
         smooth = self._smooth(here)
         pictures, weights = [shown], [np.ones(shown.shape[:2], np.float32)]
         brightness, share = np.zeros(shown.shape[:2], np.float32), np.ones(shown.shape[:2], np.float32)
-        lost = {0: self._lost(here, befores[self.radius])} if befores else {}
-        trust = {0: weights[0]}
+        lost, trust = {}, {}
+        own = nets[self.radius] if nets else None
+        if own:
+            lost[0], trust[0] = self._lost(own), weights[0]
         for i in sorted(others.values(), key=nearest.index):
             other, flow = window[i], self._way(window, i)
             differs = motion.warp(self._smooth(other), flow) - smooth
@@ -85,10 +87,10 @@ class DegrainPass:
             near = motion.mean(weights[-1], _WIDE) * np.clip(2 - np.abs(brighter) / np.float32(0.5 * self._alike), 0, 1)
             brightness += near * brighter
             share += near
-            if befores:
+            net = nets[i] if own else None
+            if net:
                 trust[i - self.radius] = weights[-1]
-                gone = motion.warp(self._lost(other, befores[i]), flow, "cubic")
-                lost[i - self.radius] = gone * weights[-1][..., None]
+                lost[i - self.radius] = motion.warp(self._lost(net), flow, "cubic") * weights[-1][..., None]
         out = shown + self._bounded(_robust(pictures, weights, self._own) - shown)
         # What is broad is evened out too, but as smoothly as it is broad.
         out += (brightness / share)[..., None]
@@ -97,11 +99,14 @@ class DegrainPass:
             out += np.float32(self._detail) * back
         return Restored(torch.from_numpy(out.transpose(2, 0, 1).copy()).to(here.device))
 
-    def _lost(self, picture: Tensor, before: Tensor | None) -> Picture:
-        """(H, W, 3) what a net took away from a picture, but for what is no grain."""
-        if before is None:
-            return np.zeros_like(self._rows(picture))
-        return self._kept.of("lost", lambda p, q: self._bounded(self._rows(q) - self._rows(p)), picture, before)
+    def _lost(self, net: Through) -> Picture:
+        """(H, W, 3) what a net took away at fine scale, but for what is larger than grain."""
+
+        def fine(given: Tensor, made: Tensor) -> Picture:
+            lost = self._bounded(self._rows(given) - self._rows(made))
+            return lost - motion.mean(lost, _WIDE)
+
+        return self._kept.of("lost", fine, net.given, net.made)
 
     def _bounded(self, change: Picture) -> Picture:
         """The change where it is no larger than the limit; none from twice that on."""

@@ -107,7 +107,8 @@ class DirtPass:
         spots = suspects.spots
         size = here.shape[1] * here.shape[2]
         if int(spots.areas[1:].sum()) > self._most * size:
-            return Restored(here, marks=frozenset({LIMIT}), spared=_all_spared(here))
+            spared = _spared(here, spots, spots.areas > _UNPROVEN * size)
+            return Restored(here, marks=frozenset({LIMIT}), spared=spared)
         large = spots.areas > self._largest * size
         strong = (suspects.peaks >= 1.0) & ~large
         if not strong[1:].any():

@@ -79,12 +79,20 @@ class NetPass:
             rgb, (stopped, sound) = out[place], told[place]
             if stopped:
                 rgb, marks = job.window[self.radius], frozenset({GUARD} if sound else {GUARD, NOT_FINITE})
-            elif self._most is not None:
-                rgb = _bounded(job.window[self.radius], rgb, self._most)
-            elif job.spared is not None:
-                rgb = torch.where(job.spared.mask, _bounded(job.window[self.radius], rgb, _GRAIN), rgb)
+            else:
+                rgb = self._held_back(job, rgb)
             found.append(Restored(rgb, self._engine.flags, marks))
         return found
+
+    def _held_back(self, job: Job, rgb: Tensor) -> Tensor:
+        """Without the changes that it is not to make."""
+        here, most = job.window[self.radius], self._most
+        if most is not None:
+            rgb = _bounded(here, rgb, most)
+        # One that sees a single frame takes nothing away for being in that alone.
+        if job.spared is None or self.radius == 0 or (most is not None and most <= _GRAIN):
+            return rgb
+        return torch.where(job.spared.mask, _bounded(here, rgb, _GRAIN), rgb)
 
 
 def _bounded(before: Tensor, after: Tensor, most: float) -> Tensor:

@@ -48,7 +48,9 @@ class Placed:
         return [p if p is here else self._kept.of("placed", self._put, here, p) for p in window]
 
     def _put(self, frame: Tensor, picture: Tensor) -> Tensor:
-        return _lit(frame, self._moved(frame, picture))
+        moved = self._moved(frame, picture)
+        here, there = (self._kept.of("small", _small, p) for p in (frame, picture))
+        return _lit(here, moved, there if moved is picture else _small(moved))
 
     def _moved(self, frame: Tensor, picture: Tensor) -> Tensor:
         here, there = (self._kept.of("small", _small, p) for p in (frame, picture))
@@ -66,9 +68,8 @@ class Placed:
         return picture[:, rows][:, :, columns]
 
 
-def _lit(frame: Tensor, picture: Tensor) -> Tensor:
-    """The picture with the frame's mean and contrast, where those are quite others."""
-    here, there = (_small(p) for p in (frame, picture))
+def _lit(here: NDArray[np.float32], picture: Tensor, there: NDArray[np.float32]) -> Tensor:
+    """The picture with the frame's mean and contrast, where those are quite others. here, there: both, small."""
     gain = float(here.std() / max(there.std(), 1e-6))
     offset = float(here.mean() - gain * there.mean())
     if max(abs(offset), abs(gain + offset - 1)) <= _LIT or not 1 / _MOST < gain < _MOST:
