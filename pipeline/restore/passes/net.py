@@ -90,7 +90,8 @@ class NetPass:
         if most is not None:
             rgb = _bounded(here, rgb, most)
         # One that sees a single frame takes nothing away for being in that alone.
-        if job.spared is None or self.radius == 0 or (most is not None and most <= _GRAIN):
+        # And one whose own limit lets it take grain alone mends nothing anyway.
+        if job.spared is None or self.radius == 0 or (most is not None and most <= 2 * _GRAIN):
             return rgb
         return torch.where(job.spared.mask, _bounded(here, rgb, _GRAIN), rgb)
 
