@@ -48,24 +48,23 @@ class Placed:
         return [p if p is here else self._kept.of("placed", self._put, here, p) for p in window]
 
     def _put(self, frame: Tensor, picture: Tensor) -> Tensor:
-        moved = self._moved(frame, picture)
         here, there = (self._kept.of("small", _small, p) for p in (frame, picture))
+        moved = _moved(here, picture, there)
         return _lit(here, moved, there if moved is picture else _small(moved))
 
-    def _moved(self, frame: Tensor, picture: Tensor) -> Tensor:
-        here, there = (self._kept.of("small", _small, p) for p in (frame, picture))
-        x, y = (round(v) for v in motion.moved(here, there))
-        if max(abs(x), abs(y)) <= _FAR * here.shape[1]:
-            return picture
-        before, after = (
-            float(np.abs(p - p.mean() - (here - here.mean())).mean()) for p in (there, _shifted(there, x, y))
-        )
-        if after > _BETTER * before:
-            return picture
-        step, (h, w) = _step(picture), picture.shape[1:]
-        rows = (torch.arange(h, device=picture.device) + y * step).clamp_(0, h - 1)
-        columns = (torch.arange(w, device=picture.device) + x * step).clamp_(0, w - 1)
-        return picture[:, rows][:, :, columns]
+
+def _moved(here: NDArray[np.float32], picture: Tensor, there: NDArray[np.float32]) -> Tensor:
+    """The picture where the frame lies, if it lies far off as a whole. here, there: both, small."""
+    x, y = (round(v) for v in motion.moved(here, there))
+    if max(abs(x), abs(y)) <= _FAR * here.shape[1]:
+        return picture
+    before, after = (float(np.abs(p - p.mean() - (here - here.mean())).mean()) for p in (there, _shifted(there, x, y)))
+    if after > _BETTER * before:
+        return picture
+    step, (h, w) = _step(picture), picture.shape[1:]
+    rows = (torch.arange(h, device=picture.device) + y * step).clamp_(0, h - 1)
+    columns = (torch.arange(w, device=picture.device) + x * step).clamp_(0, w - 1)
+    return picture[:, rows][:, :, columns]
 
 
 def _lit(here: NDArray[np.float32], picture: Tensor, there: NDArray[np.float32]) -> Tensor:
