@@ -18,14 +18,15 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 setup: $(STAMP)
 
-# torch first and alone: once its build is there, nothing that follows asks for another one. setuptools comes with it, so
-# that the project itself is built with a pinned backend (no isolated build that fetches the newest).
+# torch first: once its build is there, nothing that follows asks for another one. setuptools comes with it, so that the
+# project itself is built with a pinned backend (no isolated build that fetches the newest), and setuptools-scm, without
+# which bagit, of which there is no wheel, is built as version 0.0.0 and refused.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is wanted, '$(PYTHON)' is not: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || \
 	    { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; }
-	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH_ARGS) torch==2.13.0 setuptools
+	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH_ARGS) torch==2.13.0 setuptools setuptools-scm
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
