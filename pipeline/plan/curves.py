@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.plan.fade import fade
 from pipeline.plan.smooth import onset, running_median, smooth
+from pipeline.treatments import DuplicatesPass
 from pipeline.types import LUMA_LEVELS, Curves, PassPlan, Reel, Survey
 
 KNOTS = 9
@@ -41,15 +42,22 @@ def wants_survey(chain: Sequence[PassPlan]) -> bool:
 
 
 def plan_curves(survey: Survey, chain: Sequence[PassPlan], reel: Reel) -> Curves:
-    """Parameters of every frame, for every pass that asks. survey: of the whole reel."""
+    """Parameters of every frame, for every pass that asks. survey: of the whole reel.
+
+    A frame that repeats the one before is treated as that one is: copies stay copies, and the passes behind know them.
+    """
     names, values = {}, {}
+    parts = [_rows(survey, a, b) for a, b in shots(survey)]
+    said = next((p.settings for p in chain if p.kind == "duplicates"), _AS_DEFAULT)
+    repeats = np.concatenate([duplicates(shot, said, reel)[:, 0] > 0 for shot in parts])
+    shown = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(survey))))
     for p in chain:
         if p.kind not in PLANNERS:
             continue
         columns, planner = PLANNERS[p.kind]
-        parts = [planner(_rows(survey, a, b), p.settings, reel) for a, b in shots(survey)]
+        rows = np.concatenate([planner(shot, p.settings, reel) for shot in parts]).astype(np.float32)
         names[p.name] = columns
-        values[p.name] = np.concatenate(parts).astype(np.float32)
+        values[p.name] = rows if p.kind == "duplicates" else rows[shown]
     return Curves(survey.first, names, values)
 
 
@@ -191,6 +199,8 @@ def duplicates(shot: Survey, settings: Mapping[str, Any], reel: Reel) -> Rows:  
     found[(change == 0.0)] = 1.0
     return found
 
+
+_AS_DEFAULT: Mapping[str, Any] = DuplicatesPass().model_dump()
 
 PLANNERS: Mapping[str, tuple[tuple[str, ...], Planner]] = {
     "deflicker": (DEFLICKER, deflicker),

@@ -126,6 +126,24 @@ def test_repeats_are_found_also_where_every_other_frame_is_one() -> None:
     assert not curves("pass: duplicates", still).any(), "a still scene is no row of repeats"
 
 
+@pytest.mark.parametrize("said", ["pass: stabilise", "pass: deflicker"])
+def test_a_copy_is_treated_as_the_frame_that_it_repeats(said: str) -> None:
+    """Else copies would be no copies any more for the passes behind, and what was still would tremble."""
+    rng = np.random.default_rng(3)
+    signals = weave()
+    del signals["way"]
+    signals["levels"] = (signals["levels"] * rng.normal(1, 0.05, (80, 1))).astype(np.float32)
+    copies = np.array([7, 20, 21, 50])
+    for k in copies:
+        signals["shift"][k], signals["change"][k] = 0.0, 0.0005
+        signals["levels"][k] = signals["levels"][k - 1]
+    rows = curves(said, signals, width=2048)
+    assert rows[:, :2].any()
+    assert np.array_equal(rows[copies], rows[copies - 1])
+    others = np.setdiff1d(np.arange(1, 80), copies)
+    assert (rows[others] != rows[others - 1]).any(1).all()
+
+
 @pytest.mark.parametrize("changed", [5, 40])
 def test_a_tile_id_holds_the_curves_of_the_frames_that_it_touches_alone(changed: int) -> None:
     spec: Spec = parse("chain: [{pass: deflicker}, {pass: dirt}]\ntiles: {frames: 10}")

@@ -9,8 +9,8 @@ frame to frame; and much of all that around it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ LIMIT = "dirt-limit"
 MOTION = "fast-motion"
 """Flag of a frame where something that looked like dirt was left alone, because it may be something that moves."""
 
+T = TypeVar("T")
 Picture = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -53,9 +54,8 @@ _REACH = 0.04
 _LIKE, _LIKE_LARGE = 0.5, 0.45
 """A place in a neighbour is like a spot where it differs by less than this share of the spot's own contrast; of a large
 one by less, for on a dirty film others come near it by chance."""
-_UNPROVEN = 0.003
-"""Share of the picture that a blotch may have where a neighbour repeats the frame: whether it is a thing that passes by
-is not asked there."""
+_THING = 0.003
+"""Share of the picture above which what is no dirt, for whatever reason, is a thing."""
 _SPECK = 2
 """Px below which a spot is too small to be told from others by its looks: flakes of snow are not."""
 _REPEAT = 0.25
@@ -91,23 +91,28 @@ class DirtPass:
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         return [self._one(job.window) for job in jobs]
 
+    def _known(self, what: str, make: Callable[..., T], *pictures: Tensor) -> T:
+        """As ``Kept.of``, for what hangs as well on the frames beside the pictures, which these are cleaned from."""
+        beside = (p for picture in pictures for p in self._beside.get(id(picture), ()))
+        return self._kept.of(what, lambda *known: make(*known[: len(pictures)]), *pictures, *beside)
+
     def _apart(self, a: Tensor, b: Tensor) -> Picture:
         """Px by which the flow from a to b and the one back disagree."""
-        return self._kept.of("apart", lambda x, y: motion.disagreement(self._flow(x, y), self._flow(y, x)), a, b)
+        return self._known("apart", lambda x, y: motion.disagreement(self._flow(x, y), self._flow(y, x)), a, b)
 
     def _one(self, window: Sequence[Tensor]) -> Restored:
         self._kept.hold(window)
-        self._beside = _adjacent(window)
-        window = window[1:-1]  # the outermost frames only help to clean those beside them
-        here = window[2]
-        before, after = self._neighbours(window)
-        if before is None or after is None:
+        here = window[self.radius]
+        behind, ahead = self._neighbours(window)
+        if not behind or not ahead:
             return Restored(here, spared=_all_spared(here))  # at a cut: what one side alone says is no evidence
-        suspects: Suspects = self._kept.of("suspects", self._suspects, before, here, after)
+        self._beside = _adjacent((*behind[::-1], here, *ahead))
+        before, after = behind[0], ahead[0]
+        suspects = self._known("suspects", self._suspects, before, here, after)
         spots = suspects.spots
         size = here.shape[1] * here.shape[2]
         if int(spots.areas[1:].sum()) > self._most * size:
-            spared = _spared(here, spots, spots.areas > _UNPROVEN * size)
+            spared = _spared(here, spots, spots.areas > _THING * size)
             return Restored(here, marks=frozenset({LIMIT}), spared=spared)
         large = spots.areas > self._largest * size
         strong = (suspects.peaks >= 1.0) & ~large
@@ -123,14 +128,13 @@ class DirtPass:
         calm = ~amid_unrest(spots, strong, self._unlike(before, after, flows))
         sound &= calm
         sound &= spots.most(np.where(again.kind == suspects.kind, again.strength, 0)) >= 1.0
-        moving = self._moves(strong, suspects, window, (before, after), own, moved)
+        moving = self._moves(strong, suspects, here, (behind[:2], ahead[:2]), own, moved)
         dirt = sound & ~moving
         crowd = dirt & amid_movement(spots, dirt, strong & calm & ~dirt)
         dirt &= ~crowd
         left = int(spots.areas[1:][(strong & ~dirt)[1:]].sum()) / size
         marks = frozenset({MOTION}) if left > _TOLD else frozenset()
-        # A large one that is no dirt for whatever reason is a thing.
-        large |= strong & ~dirt & (spots.areas > _UNPROVEN * size)
+        large |= strong & ~dirt & (spots.areas > _THING * size)
         spared = _spared(here, spots, moving | crowd | large)
         sure = spots.chosen(dirt) & (again.strength > 0.4)
         mask = sure | (motion.grow(sure, 2) & (again.plain > 0.5))
@@ -139,19 +143,24 @@ class DirtPass:
             return Restored(here, marks=marks, found=found, spared=spared)
         return Restored(_filled(here, before, after, flows, mask), marks=marks, found=found, spared=spared)
 
-    def _neighbours(self, window: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
-        """The nearest frames of the shot on both sides that are no repeats of this one."""
+    def _neighbours(self, window: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The frames of the shot on both sides, the nearest first, without those that repeat the one before them: they
+        have its dirt as well. The outermost only helps to clean the one beside it."""
 
-        def differs(p: Tensor) -> float:
-            return float(np.abs(self._kept.luma(p) - self._kept.luma(window[2])).mean())
+        def differs(p: Tensor, q: Tensor) -> float:
+            return float(np.abs(self._kept.luma(p) - self._kept.luma(q)).mean())
 
+        here = window[self.radius]
         # The median: one frame that flashes would make repeats of all others.
-        usual = float(np.median([differs(p) for p in window if p is not window[2]] or [0.0]))
-        sides: list[Tensor | None] = []
-        for near, far in ((1, 0), (3, 4)):
-            others = [window[i] for i in (near, far) if window[i] is not window[2]]
-            sides.append(next((p for p in others if differs(p) > _REPEAT * usual), None))
-        return sides[0], sides[1]
+        usual = float(np.median([differs(p, here) for p in window[1:-1] if p is not here] or [0.0]))
+        sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for side, outward in zip(sides, (window[self.radius - 1 :: -1], window[self.radius + 1 :]), strict=True):
+            last = here
+            for p in outward:
+                if p is not last and differs(p, last) > _REPEAT * usual:
+                    side.append(p)
+                    last = p
+        return sides
 
     def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> Suspects:
         moved = [motion.warp(self._planes(p), self._flow(here, p)) for p in (before, after)]
@@ -162,13 +171,13 @@ class DirtPass:
 
     def _flow(self, a: Tensor, b: Tensor) -> Picture:
         """From a to b, as it is without what may be dirt in either: a spot leads the flow astray far around it."""
-        return self._kept.of("clean flow", lambda x, y: motion.flow(self._cleaned(x), self._cleaned(y)), a, b)
+        return self._known("clean flow", lambda x, y: motion.flow(self._cleaned(x), self._cleaned(y)), a, b)
 
     def _cleaned(self, picture: Tensor) -> Picture:
         """Luma with whatever may be dirt filled: for the flow alone, so nothing is lost where it was none."""
-        before, after = self._beside.get(id(picture), (picture, picture))
-        if len({id(before), id(picture), id(after)}) < 3:  # at a cut
+        if id(picture) not in self._beside:  # at a cut
             return self._kept.luma(picture)
+        before, after = self._beside[id(picture)]
         return self._kept.of("cleaned", self._clean, before, picture, after)
 
     def _clean(self, before: Tensor, here: Tensor, after: Tensor) -> Picture:
@@ -224,26 +233,28 @@ class DirtPass:
         self,
         asked: NDArray[np.bool_],
         suspects: Suspects,
-        window: Sequence[Tensor],
-        beside: Sequence[Tensor],
+        picture: Tensor,
+        beside: tuple[Sequence[Tensor], Sequence[Tensor]],
         here: Planes,
         moved: Sequence[Planes],
     ) -> NDArray[np.bool_]:
-        """(N,) whether a neighbour has something like the spot nearby, or it passes by. beside: the two neighbours;
-        moved: as they moved."""
+        """(N,) whether a neighbour has something like the spot nearby, or it passes by. beside: one or two frames
+        before and after, the nearest first; here: the picture's planes; moved: the nearest ones', as they moved."""
         spots = suspects.spots
         reach = max(8, round(_REACH * here.shape[1]))
-        others = self._others(window)
+        others = self._others(picture, beside)
         middle = 0.5 * (moved[0] + moved[1])
-        as_it_is = [(evened(here, self._planes(p))[1], self._flow(window[2], p)) for p in beside]
+        as_it_is = [(evened(here, self._planes(p[0]))[1], self._flow(picture, p[0])) for p in beside]
         found = np.zeros(len(spots), np.bool_)
-        sides = self._sides(here, window, beside, others)
+        before, after = (
+            Side([evened(here, self._planes(p))[1][..., : here.shape[2]] for p in frames], apart)
+            for frames, apart in zip(beside, others, strict=True)
+        )
         for n in np.flatnonzero(asked):
             if n == 0:
                 continue
             box = spots.boxes[n]
-            unproven = sides is None and spots.areas[n] > _UNPROVEN * spots.labels.size
-            found[n] = unproven or speak_of_movement(suspects, int(n), others, reach)
+            found[n] = speak_of_movement(suspects, int(n), others, reach)
             if found[n] or spots.areas[n] < _SPECK:
                 continue
             left, top = (max(0, int(v) - 2) for v in box[:2])
@@ -257,39 +268,25 @@ class DirtPass:
                 motion.found_nearby(here, inside, (left, top, right, bottom), other, reach, like) for other in moved
             ) or any(carried(here, p, f, spots, int(n), middle) for p, f in as_it_is)
             # A small one has no look that others would not have by chance.
-            found[n] = found[n] or (large and sides is not None and passes(here, sides, spots, int(n), middle))
+            found[n] = found[n] or (large and passes(here, (before, after), spots, int(n), middle))
         return found
 
-    def _sides(
-        self, here: Planes, window: Sequence[Tensor], beside: Sequence[Tensor], others: Sequence[Apart]
-    ) -> tuple[Side, Side] | None:
-        """What lies before and behind, as it is; None where the shot ends, or a frame repeats."""
-        if len(others) < 2 or beside[0] is not window[1] or beside[1] is not window[3]:
-            return None
-        before, after = (
-            Side([evened(here, self._planes(p))[1][..., : here.shape[2]] for p in dict.fromkeys(frames)], apart)
-            for frames, apart in zip((window[1::-1], window[3:]), others, strict=True)
-        )
-        return before, after
-
-    def _others(self, window: Sequence[Tensor]) -> list[Apart]:
+    def _others(self, here: Tensor, beside: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[Apart]:
         """What differs from this frame in each of its neighbours."""
+        (before, *behind), (after, *ahead) = beside
+        # Where the neighbour is the shot's first or last frame, both frames on its one side speak.
+        first = (behind[0], before, here) if behind else (here, before, after)
+        last = (here, after, ahead[0]) if ahead else (here, after, before)
         found = []
-        for far, near, other in ((0, 1, 3), (4, 3, 1)):
-            # Where the neighbour is the shot's first or last frame, both frames on its one side speak.
-            third = far if window[far] is not window[near] else other
-            three = [window[i] for i in (min(2, third), near, max(2, third))]
-            if third == other:
-                three = [window[2], window[near], window[other]]
-            if len({id(p) for p in three}) == 3:
-                theirs: Suspects = self._kept.of("suspects", self._suspects, *three)
-                found.append(theirs.apart[0 if three[0] is window[2] else 1])
+        for three in (first, last):
+            theirs = self._known("suspects", self._suspects, *three)
+            found.append(theirs.apart[0 if three[0] is here else 1])
         return found
 
 
-def _adjacent(window: Sequence[Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+def _adjacent(frames: Sequence[Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
     """id of a frame → the frames before and after it; not of the outermost ones."""
-    return {id(window[i]): (window[i - 1], window[i + 1]) for i in range(1, len(window) - 1)}
+    return {id(frames[i]): (frames[i - 1], frames[i + 1]) for i in range(1, len(frames) - 1)}
 
 
 def _spared(here: Tensor, spots: Regions, things: NDArray[np.bool_]) -> Spared:
