@@ -31,8 +31,8 @@ from tests.cluster.conftest import STORE_BYTES, framemd5
 
 pytestmark = pytest.mark.cluster
 Run = Callable[..., Any]
-TILES = "tiles: {frames: 4}"
-WORDS = ("--set", "tiles.frames=4", "-c", "archive", "--set", NET)
+TILES = "tiles: {frames: 6}"
+WORDS = ("--set", "tiles.frames=6", "-c", "archive", "--set", NET)
 
 
 def records(out: str) -> list[str]:
@@ -59,11 +59,11 @@ def undisturbed(cluster: Cluster, film: Path, tmp_path_factory: pytest.TempPathF
     from pipeline.cluster.run import run_job
 
     out = tmp_path_factory.mktemp("undisturbed")
-    run_job(make_job([str(film)], str(out), config="archive", overrides=["tiles.frames=4", NET]), lambda _: None)
+    run_job(make_job([str(film)], str(out), config="archive", overrides=["tiles.frames=6", NET]), lambda _: None)
     return framemd5(out, "a")
 
 
-@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_kill_9_of_the_driver(
     command: Callable[..., subprocess.Popen[str]], s3_film: str, s3_out: str, after: int, undisturbed: list[str]
 ) -> None:
@@ -159,7 +159,7 @@ def second_node(cluster: Cluster) -> Iterator[Any]:
         cluster.remove_node(node, allow_graceful=False)
 
 
-@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize("after", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_lost_node_costs_no_tries(
     run: Run, cluster: Cluster, second_node: Any, s3_film: str, s3_out: str, after: int, undisturbed: list[str]
 ) -> None:
