@@ -31,7 +31,10 @@ _GAP = 8
 
 
 def show_preview(source: str, at: int, configs: Sequence[str], out: Path) -> int:
-    """Write the picture. Raises CallError where the source is no single film or has no such frame."""
+    """Write the picture. Raises CallError where the source is no single film or lacks the frame, or ``out``'s folder is
+    none."""
+    if not out.absolute().parent.is_dir():
+        raise CallError("there is no such folder", where=str(out.parent), todo="Make it, or give another --out")
     found = find_sources([source])
     if len(found) != 1:
         raise CallError(f"names {len(found)} films; a preview is of one", where=source)

@@ -355,6 +355,9 @@ class Spec(Model):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"two passes of the chain are called {twice[0]!r}: give each a name of its own")
+        kinds = [p.kind for p in self.chain]
+        if "grain" in kinds and "net" not in kinds[: kinds.index("grain")]:
+            raise ValueError("chain: 'grain' gives back what a net before it took away: put it behind one")
         for shot in self.shots:
             for name, values in shot.set.items():
                 if name not in names:

@@ -155,14 +155,15 @@ class DegrainPass(Treatment):
 
 
 class GrainPass(Treatment):
-    """Film grain, measured in the source and given back after what came before in the chain."""
+    """Film grain: measured by what the last net before it took away, and given back in part. What passes before that
+    net took, as ``degrain`` does, stays away."""
 
     kind: Literal["grain"] = Field(default="grain", alias="pass")
     mode: Literal["keep", "synthesise"] = "keep"
-    """``keep``: a share of what the passes before took away at fine scale, where they changed nothing else.
+    """``keep``: a share of what the net took away at fine scale, where it changed nothing else.
     ``synthesise``: new grain of the measured strength, another for every frame, by the job's seed."""
     share: float = Field(default=0.4, ge=0.0, le=1.0)
-    """Share of the source's grain that the frame has in the end (no unit)."""
+    """Share of the grain that the net took away which comes back (no unit)."""
     limit: float = Field(default=0.06, gt=0.0, le=0.5)
     """Changes larger than this, as a share of full range, were no grain and are not given back."""
 

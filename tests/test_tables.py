@@ -25,8 +25,8 @@ COLUMNS = """
 reel frame pts time_s timecode shot tile source_md5 output_md5 psnr_db ssim touched_fraction changed_fraction
 luma_source luma_output flicker_source flicker_output ydif_source ydif_output tout_source tout_output brng_source
 brng_output noise_source noise_output sharpness_source sharpness_output warp_error_source warp_error_output
-dirt_fraction scratch_columns shift_x_px shift_y_px SIGNALS black_fraction unsupported_fraction seam_space seam_time
-flags net weights_sha256 device seconds
+dirt_fraction scratch_columns shift_x_px shift_y_px gain_stops SIGNALS black_fraction unsupported_fraction
+seam_space seam_time flags net weights_sha256 device seconds
 """
 SIGNAL_NAMES = """
 ymin ylow yhigh ymax umin ulow uavg uhigh umax vmin vlow vavg vhigh vmax satmin satlow satavg sathigh satmax

@@ -26,6 +26,8 @@ def test_an_item_without_a_kind_is_a_net_and_kinds_are_told_apart() -> None:
         ("[{weihgts: nafnet-film}]", r"unknown key 'chain\.0\.weihgts': did you mean 'weights'\?"),
         ("[{pass: stabilise, when: often}]", r"chain\.0\.when: "),
         ("[{pass: dirt}, {pass: dirt}]", "two passes of the chain are called 'dirt'"),
+        ("[{pass: degrain}, {pass: grain}]", "'grain' gives back what a net before it took away"),
+        ("[{pass: grain}, {pass: net}]", "'grain' gives back what a net before it took away"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_nearest_right_word(chain: str, said: str) -> None:
@@ -35,7 +37,8 @@ def test_what_is_wrong_is_named_with_the_nearest_right_word(chain: str, said: st
 
 def test_every_treatment_can_be_switched_off_for_some_frames() -> None:
     for kind in KINDS:
-        spec = parse(f"chain: [{{pass: {kind}}}]\nshots: [{{frames: '0:5', set: {{{kind}: {{strength: 0}}}}}}]")
+        off = f"shots: [{{frames: '0:5', set: {{{kind}: {{strength: 0}}}}}}]"
+        spec = parse(f"chain: [{{pass: net, name: first}}, {{pass: {kind}}}]\n{off}")
         assert spec.shots[0].set == {kind: {"strength": 0.0}}
     with pytest.raises(ConfigError, match="cannot change from frame to frame"):
         parse("chain: [{pass: dirt}]\nshots: [{frames: '0:5', set: {dirt: {threshold: 0.3}}}]")

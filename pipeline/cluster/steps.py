@@ -356,6 +356,7 @@ def _measured(figures: FrameFigures, found: Mapping[str, float]) -> dict[str, An
     return {
         "shift_x_px": 0.0,
         "shift_y_px": 0.0,
+        "gain_stops": 0.0,
         **told,
         **{k: round(v) if k == "scratch_columns" else v for k, v in found.items()},
     }

@@ -48,9 +48,8 @@ def plan_curves(survey: Survey, chain: Sequence[PassPlan], reel: Reel) -> Curves
     """
     names, values = {}, {}
     parts = [_rows(survey, a, b) for a, b in shots(survey)]
-    said = next((p.settings for p in chain if p.kind == "duplicates"), _AS_DEFAULT)
-    repeats = np.concatenate([duplicates(shot, said, reel)[:, 0] > 0 for shot in parts])
-    shown = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(survey))))
+    copies = np.concatenate([_copies(shot, reel) for shot in parts])
+    shown = np.maximum.accumulate(np.where(copies, 0, np.arange(len(survey))))
     for p in chain:
         if p.kind not in PLANNERS:
             continue
@@ -201,6 +200,18 @@ def duplicates(shot: Survey, settings: Mapping[str, Any], reel: Reel) -> Rows:  
 
 
 _AS_DEFAULT: Mapping[str, Any] = DuplicatesPass().model_dump()
+_STAYS, _AS_BRIGHT = 2e-4, 0.0015
+"""A copy lies where the frame before it does, to this share of the picture's width, and its levels differ by no more
+than this on average, as a share of full range: in transfers of old film a tenth and half of that at most."""
+
+
+def _copies(shot: Survey, reel: Reel) -> NDArray[np.bool_]:
+    """(N,) whether a frame is surely the one before once more: what ``duplicates`` flags by its defaults, less the
+    frames of still scenes that weave or flicker by little, and are to be evened out."""
+    stays = np.hypot(*shot.shift.astype(np.float64).T) <= _STAYS * reel.width
+    apart = np.abs(np.diff(shot.levels.astype(np.float64), axis=0, prepend=shot.levels[:1])).mean(1)
+    return np.asarray((duplicates(shot, _AS_DEFAULT, reel)[:, 0] > 0) & stays & (apart <= _AS_BRIGHT), np.bool_)
+
 
 PLANNERS: Mapping[str, tuple[tuple[str, ...], Planner]] = {
     "deflicker": (DEFLICKER, deflicker),

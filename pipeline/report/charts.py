@@ -45,6 +45,7 @@ CHARTS: tuple[Chart, ...] = (
     Chart("Likeness (SSIM)", "1", ("ssim",), "1: equal to the source."),
     Chart("Likeness (PSNR)", "dB", ("psnr_db",), "100: equal to the source."),
     _both("Brightness", "8-bit code", "luma", "Mean luma."),
+    Chart("Gain", "stop", ("gain_stops",), "By how much a frame was made brighter to even out flicker."),
     _both("Flicker", "8-bit code", "flicker", "How far mean luma jumps from the frame before."),
     _both("Motion", "8-bit code", "ydif", "Mean difference to the frame before."),
     _both("Sharpness", "1/px", "sharpness", "Steepness of the picture's structure, noise taken off."),

@@ -159,6 +159,12 @@ FRAME_COLUMNS: tuple[Column, ...] = (
     ),
     Column("shift_x_px", _REAL, "px", "shift to the right that was applied to steady the frame; 0 where none was"),
     Column("shift_y_px", _REAL, "px", "shift downwards that was applied to steady the frame; 0 where none was"),
+    Column(
+        "gain_stops",
+        _REAL,
+        "stop",
+        "base-2 logarithm of what the frame's mean level was multiplied by to even out flicker; 0 where nothing was",
+    ),
     *(column for name in SIGNALS for column in _signal(name)),
     Column("black_fraction", _REAL, FRACTION, "share of source pixels whose luma is below a tenth of the range", True),
     Column(

@@ -124,6 +124,7 @@ class FrameRow:
     scratch_columns: int = 0
     shift_x_px: float = 0.0
     shift_y_px: float = 0.0
+    gain_stops: float = 0.0
     signals_source: Signals = NO_SIGNALS
     signals_output: Signals = NO_SIGNALS
     black_fraction: float | None = None

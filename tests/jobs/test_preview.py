@@ -47,3 +47,5 @@ def test_a_frame_that_is_not_there_is_the_calls_fault(film: Path, tmp_path: Path
     with pytest.raises(CallError, match="frame 20 was asked for, the reel has the frames 0:20"):
         show_preview(str(film), 20, [], tmp_path / "p.png")
     assert not (tmp_path / "p.png").exists()
+    with pytest.raises(CallError, match="there is no such folder"):
+        show_preview(str(film), 9, [], tmp_path / "none" / "p.png")

@@ -71,6 +71,19 @@ def test_a_net_that_sees_one_frame_does_what_it_says_behind_dirt() -> None:
         assert float((found.rgb - rgb).mean()) == pytest.approx(moved, abs=1e-5)
 
 
+def test_a_net_gives_film_without_colour_none() -> None:
+    class Tints(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.tensor((0.02, 0.0, -0.01)).view(1, 3, 1, 1)
+
+    treatment = net_pass(Tints(), 0)(plan("net", 0, "net"), Bench(engine(), {}, torch.device("cpu")))
+    grey, colour = torch.rand(1, 16, 16).expand(3, 16, 16), torch.rand(3, 16, 16)
+    grey_out, colour_out = (treatment.restore([Job(0, (rgb,), {})])[0].rgb for rgb in (grey, colour))
+    assert torch.equal(grey_out, grey_out[:1].expand(3, 16, 16))
+    assert float((grey_out - grey).mean()) == pytest.approx(0.01 / 3, abs=1e-5)
+    assert float((colour_out - colour)[0].mean()) == pytest.approx(0.02, abs=1e-5)
+
+
 class Middle(torch.nn.Module):
     """The frame of a window of three."""
 

@@ -119,13 +119,17 @@ def test_flicker_comes_down_to_a_fifth_and_a_steady_film_is_not_touched() -> Non
     gains = rng.normal(1, 0.05, (40, 1, 1))
     offsets = rng.uniform(-8 / 255, 8 / 255, (40, 1, 1))
     clip = np.asarray(clean * gains + offsets, np.float32)
-    out, _ = restored(clip, "pass: deflicker")
+    out, worker = restored(clip, "pass: deflicker")
 
     def flicker(film: Clip) -> float:
         return float(np.std(np.diff((film - clean).mean((1, 2)))))
 
     assert flicker(out) < 0.2 * flicker(clip)
+    told = [2.0 ** worker.found[n]["gain_stops"] for n in range(40)]
+    assert np.allclose(told, out.mean((1, 2)) / clip.mean((1, 2)), rtol=2e-3), "and what it did is told"
+    assert 0.02 < np.std(np.log2(told)) < 0.2
     still, worker = restored(clean, "pass: deflicker")
+    assert {worker.found[n]["gain_stops"] for n in range(40)} == {0.0}
     assert np.array_equal(still, frames_of(clean).planes[0].astype(np.float32) / 65535)
     assert not any(worker.flags.values())
 
@@ -266,6 +270,23 @@ def test_dirt_is_told_from_limbs_where_every_frame_is_shown_several_times(times:
         assert (np.abs(after - before)[inner][away[inner]] > 0.1).mean() < 0.01, copy
     again, _ = restored(shown, "pass: dirt", length=7)
     assert np.array_equal(out, again), "and tiles leave no trace"
+
+
+def test_frames_repeated_by_any_number_leave_no_trace_of_tiles_and_dirt_does_not_blink() -> None:
+    """Which frames stand beside another hangs on the window then, and on no other window."""
+    clean = pan(8, (3.0, 1.0), size=(240, 320))
+    recipe = damage.Recipe(dirt=8, dirt_radius=(8, 25), scratches=0, flicker=0, grain=3 / 255)
+    film = damage.damage(clean[:, None].repeat(3, 1), recipe, seed=3).damaged[:, 0]
+    bar(film)
+    times = (1, 2, 1, 3, 1, 2, 3, 4)
+    shown = np.repeat(film, times, axis=0)
+    shown += np.random.default_rng(3).normal(0, 0.4 / 255, shown.shape).astype(np.float32)
+    out, _ = restored(shown, "pass: dirt")
+    for length in (1, 3):
+        assert np.array_equal(out, restored(shown, "pass: dirt", length=length)[0]), length
+    exact = np.repeat(film[:4], 4, axis=0)
+    source = frames_of(exact).planes[0].astype(np.float32) / 65535
+    assert np.array_equal(restored(exact, "pass: dirt")[0], source), "more than three times: all of them are left alone"
 
 
 def test_grain_is_averaged_over_what_moves_alike_and_a_limb_stays_as_it_is() -> None:
@@ -444,20 +465,30 @@ def test_faded_dyes_come_back_to_one_density() -> None:
     colour_film = type(film)(**{n: getattr(film, n) for n in film.__slots__} | {"format": frames.format})
     curves = plan_curves(look.result(), chain, colour_film)
     worker = Restorer(chain, spec.engine, {}, "cpu")
-    out = worker.run(
-        frames,
-        tiles(6, 6, 0)[0],
-        np.zeros(6, np.bool_),
-        lambda n: parameters_at(n, chain, (), curves),
-        RGB,
-        lambda *_: None,
-    )
+
+    def unfaded(length: int) -> NDArray[Any]:
+        parts = []
+        for tile in tiles(6, length, cuts.RADIUS):
+            read = frames.span(tile.read_first, tile.read_last)
+            got = worker.run(
+                read,
+                tile,
+                np.zeros(len(read), np.bool_),
+                lambda n: parameters_at(n, chain, (), curves),
+                RGB,
+                lambda *_: None,
+            )
+            parts.append(got.planes[0][tile.overlap :])
+        return np.concatenate(parts)
+
+    out = unfaded(6)
+    assert np.array_equal(out, unfaded(2)), "tiles leave no trace"
 
     def cast(planes: NDArray[Any]) -> float:
         means = np.log10(planes.reshape(-1, 3).astype(np.float64).clip(1) / 65535).mean(0)
         return float(np.ptp(means))
 
-    assert cast(out.planes[0]) < 0.25 * cast(codes)
+    assert cast(out) < 0.25 * cast(codes)
 
 
 class Smooth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from pipeline.types import PassPlan
 
 FLASH = "flash"
 """Flag of a frame whose brightness stands out further than the spec lets it be moved; it is left as it is."""
+_DARK = 1e-3
+"""Mean level, as a share of full range, below which a frame has no light to speak of a gain."""
 
 
 class DeflickerPass:
@@ -35,7 +38,7 @@ class DeflickerPass:
 
 
 def _one(rgb: Tensor, said: Mapping[str, float]) -> Restored:
-    marks = frozenset({FLASH}) if said.get("flash", 0.0) > 0 else frozenset()
+    marks = frozenset({FLASH}) if said.get("flash", 0.0) > 0 else frozenset[str]()
     levels = [said.get(f"level_{i}", 0.0) for i in range(KNOTS)]
     gains = [said.get(f"gain_{i:02d}", 0.0) for i in range(GRID * GRID)]
     out = rgb
@@ -45,7 +48,13 @@ def _one(rgb: Tensor, said: Mapping[str, float]) -> Restored:
         grid = torch.tensor(gains, dtype=torch.float32, device=rgb.device).view(1, 1, GRID, GRID)
         # Blocks' middles are the grid's points; between them straight, beyond them level.
         out = out * F.interpolate(grid, size=rgb.shape[1:], mode="bilinear", align_corners=False)[0].exp_()
-    return Restored(out, marks=marks)
+    if out is rgb:
+        return Restored(rgb, marks=marks, found={"gain_stops": 0.0})
+    # As the frame is brightened in the end: the chain keeps ``strength`` of the change.
+    before, after = torch.stack((rgb.mean(), out.mean())).tolist()
+    after = before + said.get("strength", 1.0) * (after - before)
+    gain = math.log2(max(after, _DARK) / max(before, _DARK))
+    return Restored(out, marks=marks, found={"gain_stops": gain})
 
 
 def _curve(rgb: Tensor, added: Tensor) -> Tensor:

@@ -154,13 +154,19 @@ class DirtPass:
         # The median: one frame that flashes would make repeats of all others.
         usual = float(np.median([differs(p, here) for p in window[1:-1] if p is not here] or [0.0]))
         sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+        copies = 0
         for side, outward in zip(sides, (window[self.radius - 1 :: -1], window[self.radius + 1 :]), strict=True):
             last = here
             for p in outward:
-                if p is not last and differs(p, last) > _REPEAT * usual:
+                if p is last:
+                    continue  # the shot ends
+                if differs(p, last) > _REPEAT * usual:
                     side.append(p)
                     last = p
-        return sides
+                elif not side:
+                    copies += 1
+        # Of more copies only those in the middle would see past them on both sides, and the dirt would blink.
+        return sides if copies < self.radius else ([], [])
 
     def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> Suspects:
         moved = [motion.warp(self._planes(p), self._flow(here, p)) for p in (before, after)]

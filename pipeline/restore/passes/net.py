@@ -23,6 +23,8 @@ NOT_FINITE = "not-finite"
 _GRAIN = 0.06
 """Largest change kept whole, as a share of full range, where a pass before looked for dirt and spared what is there: as
 much as grain is, or dirt that nobody can tell from it."""
+_GREY = 1 / 4096
+"""Share of full range by which the channels of a picture without colour differ at most: arithmetic."""
 
 
 class NetPass:
@@ -80,7 +82,7 @@ class NetPass:
             if stopped:
                 rgb, marks = job.window[self.radius], frozenset({GUARD} if sound else {GUARD, NOT_FINITE})
             else:
-                rgb = self._held_back(job, rgb)
+                rgb = self._held_back(job, _tinted_as(job.window[self.radius], rgb))
             found.append(Restored(rgb, self._engine.flags, marks))
         return found
 
@@ -94,6 +96,12 @@ class NetPass:
         if job.spared is None or self.radius == 0 or (most is not None and most <= 2 * _GRAIN):
             return rgb
         return torch.where(job.spared.mask, _bounded(here, rgb, _GRAIN), rgb)
+
+
+def _tinted_as(before: Tensor, after: Tensor) -> Tensor:
+    """(3, H, W) without colour where the whole picture had none: a net's three channels never come out quite alike."""
+    grey = (before.amax(0) - before.amin(0)).amax() <= _GREY  # stays on the device: nothing waits for it
+    return torch.where(grey, after.mean(0, keepdim=True), after)
 
 
 def _bounded(before: Tensor, after: Tensor, most: float) -> Tensor:
