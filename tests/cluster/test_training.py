@@ -96,7 +96,7 @@ def _breaks() -> None:
 
 @pytest.mark.slow
 def test_what_fails_in_a_process_is_told(cluster: Cluster) -> None:
-    with pytest.raises(ReelmendError, match="a training process failed: .*the disk is on fire"):
+    with pytest.raises(ReelmendError, match=r"a training process failed: .*the disk is on fire"):
         training.spread(_breaks, workers=1, address=cluster.address, use_gpu=False)
 
 
