@@ -12,7 +12,7 @@ from importlib import resources
 from jobs.common import print_json, say
 from pipeline.errors import ConfigError, MissingError, StorageError
 from pipeline.storage import store
-from pipeline.train.fit import fit
+from pipeline.train.fit import fit, left
 from pipeline.train.spec import TrainSpec, parse
 
 _MAX_CONFIG_BYTES = 1 << 20
@@ -39,16 +39,17 @@ def train(
         from pipeline.cluster.training import spread  # Ray comes with it
 
         spread(partial(_one_of_many, spec, out, minutes), workers=workers, address=address)
-        say(f"the log, curves and weights are in {out}")
-        return 0
-    with _signals() as told:
-        found = fit(spec, out, say=say, stopped=told.is_set, limit_s=None if minutes is None else 60 * minutes)
+        found, interrupted = left(spec, out), False
+    else:
+        with _signals() as told:
+            found = fit(spec, out, say=say, stopped=told.is_set, limit_s=None if minutes is None else 60 * minutes)
+        interrupted = told.is_set()
     if as_json:
         print_json({"step": found.step, "done": found.done, "weights": found.weights, **found.row})
     else:
         say(f"{'done' if found.done else 'stopped; the same call goes on'} at step {found.step} of {spec.steps}")
         print(found.weights)
-    return 130 if told.is_set() and not found.done else 0
+    return 130 if interrupted and not found.done else 0
 
 
 def _one_of_many(spec: TrainSpec, out: str, minutes: float | None) -> None:

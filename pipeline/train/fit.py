@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import CallError, ConfigError, MissingError, WeightsError
+from pipeline.errors import CallError, ConfigError, MissingError, StorageError, WeightsError
 from pipeline.restore import nets, weights
 from pipeline.restore.device import device_name
 from pipeline.restore.engine import settle
@@ -73,6 +73,21 @@ def fit(
     return job.run(stopped, limit_s)
 
 
+def left(spec: TrainSpec, out: str) -> Fitted:
+    """How a job ended, from what it left in OUT: for whoever ran it in other processes. Raises StorageError where it
+    left nothing whole."""
+    out = store.absolute(out)
+    found = state.load(store.join(out, CHECKPOINT))
+    if found is None:
+        raise StorageError("the job left no checkpoint there", where=out, todo="The same call begins it again")
+    rows = _read_log(store.join(out, LOG))
+    return _fitted(spec, out, found.step, rows)
+
+
+def _fitted(spec: TrainSpec, out: str, step: int, rows: Sequence[Row]) -> Fitted:
+    return Fitted(step, step == spec.steps, store.join(out, f"{spec.name}.safetensors"), rows[-1] if rows else {})
+
+
 class _Job:
     def __init__(self, spec: TrainSpec, out: str, say: Callable[[str], None]):
         self._spec, self._say = spec, say
@@ -95,7 +110,7 @@ class _Job:
         if before is not None:
             self._learner.go_on(before, self._at(CHECKPOINT))
             self._seconds = float(before.about.get("seconds", 0.0))
-            self._rows = [r for r in self._read_log() if r["step"] <= before.step]
+            self._rows = [r for r in _read_log(self._at(LOG)) if r["step"] <= before.step]
         self._split = pictures.find(spec.data, spec.seed)
         self._bank = Bank(spec.data.width, spec.data.memory_mib)
         self._overlays = (
@@ -138,8 +153,7 @@ class _Job:
                     break
         if learner.step == spec.steps and saved == began:
             self._save(0.0)  # a job that was done already: what it leaves is written again
-        row = self._rows[-1] if self._rows else {}
-        return Fitted(learner.step, learner.step == spec.steps, self._at(f"{spec.name}.safetensors"), row)
+        return _fitted(spec, self._out, learner.step, self._rows)
 
     def _measure(self, since: tuple[_Clock, float] | None) -> None:
         spec, learner = self._spec, self._learner
@@ -193,15 +207,16 @@ class _Job:
         export.write_weights(self._at(f"{spec.name}.safetensors"), learner.tensors(), self._config, spec, card)
         state.save(self._at(CHECKPOINT), learner.state({"spec": spec.identity(), "seconds": self._seconds}))
 
-    def _read_log(self) -> list[Row]:
-        try:
-            with store.open_read(self._at(LOG)) as file:
-                return read_training(file)
-        except MissingError:
-            return []
-
     def _at(self, name: str) -> str:
         return store.join(self._out, name)
+
+
+def _read_log(uri: str) -> list[Row]:
+    try:
+        with store.open_read(uri) as file:
+            return read_training(file)
+    except MissingError:
+        return []
 
 
 _BLOCK = re.compile(r"(encoders\.\d+|middle_blks|decoders\.\d+)\.\d+\.")

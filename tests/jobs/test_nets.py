@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from jobs.cli import app, guarded
 from tests.restore.golden import filled
@@ -44,6 +45,30 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(name in text for name in found)
     assert "non-commercial" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("CC-BY-4.0", 'the file itself says "CC-BY-4.0", which nobody has checked'),
+        (
+            'MIT", checked.\nrestricted: no\x1b[2J',
+            'the file itself says "MIT\', checked. restricted: no\ufffd[2J", which',
+        ),
+        ("x" * 100_000, 'the file itself says "' + "x" * 199 + '…", which nobody has checked'),
+        ("", "not known to us"),
+    ],
+)
+def test_a_licence_that_a_file_states_is_told_as_its_own_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str, told: str
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_file(dict(filled(TINY).state_dict()), path, {"licence": said})
+    assert call("check", str(path)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("licence: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"licence: {told}")
+    assert len(lines[0]) < 300
 
 
 def test_check(film: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -681,6 +681,12 @@ class TestCheck:
             assert word in report["card"]
         json.dumps(report)
 
+    def test_the_cards_say_how_large_the_nets_are_and_what_was_not_unseen(self) -> None:
+        small, large = weights.check("nafnet-film-small"), weights.check("nafnet-film")
+        assert f"{small['parameters']:,} parameters, a tenth of nafnet-film's {large['parameters']:,}" in small["card"]
+        assert 9.5 < large["parameters"] / small["parameters"] < 10.5
+        assert "None of these photographs is unseen" in large["card"]
+
     def test_a_file(self, tmp_path: Path) -> None:
         path = tmp_path / "a.pth"
         torch.save(state(MPRNET), path)

@@ -98,6 +98,53 @@ def test_monochrome_grain_is_equal_in_all_channels() -> None:
     assert abs(np.corrcoef(own[:, 0].ravel(), own[:, 2].ravel())[0, 1]) < 0.05
 
 
+def together(grain: np.ndarray, down: int, right: int) -> float:
+    """Correlation of pixels with those so far down and right of them."""
+    rows, columns = grain.shape[2:]
+    at = grain[..., : rows - down, max(0, -right) : columns - max(0, right)]
+    there = grain[..., down:, max(0, right) : columns + min(0, right)]
+    return float(np.corrcoef(at.ravel(), there.ravel())[0, 1])
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+@pytest.mark.parametrize("colour", [0.0, 0.4, 1.0])
+def test_grain_is_alike_towards_all_sides_and_ends_at_the_edges(lag: int, colour: float) -> None:
+    recipe = replace(NOTHING, grain=8 / 255, grain_lag=lag, grain_colour=colour, grain_even=True)
+    grain = damage(grey(8, 192, 192), recipe, 3).damaged - np.float32(0.5)
+    assert grain.std() == pytest.approx(8 / 255, rel=0.03)
+    assert abs(grain.mean()) < 0.001
+    near = [together(grain, 1, 0), together(grain, 0, 1)]
+    assert near == pytest.approx([0.37, 0.37], abs=0.04)
+    aslant = [together(grain, 1, 1), together(grain, 1, -1)]
+    assert aslant == pytest.approx([0.14, 0.14], abs=0.035)
+    assert aslant[0] == pytest.approx(aslant[1], abs=0.015)
+    assert abs(together(grain, lag + 1, 0)) < 0.02
+    for first, last in ((grain[..., 0, :], grain[..., -1, :]), (grain[..., 0], grain[..., -1])):
+        assert abs(np.corrcoef(first.ravel(), last.ravel())[0, 1]) < 0.07, "it wraps round the picture"
+        assert [first.std(), last.std()] == pytest.approx([8 / 255] * 2, rel=0.08)
+    channels = np.corrcoef(grain[:, 0].ravel(), grain[:, 2].ravel())[0, 1]
+    assert channels == pytest.approx(1 - colour, abs=0.02)
+    frames = np.corrcoef(grain[0].ravel(), grain[1].ravel())[0, 1]
+    assert abs(frames) < 0.02, "grain stays from frame to frame"
+
+
+def test_even_grain_spares_black_and_white_and_needs_no_clumps() -> None:
+    recipe = replace(NOTHING, grain=8 / 255, grain_lag=0, grain_even=True)
+    for level in (0.0, 1.0):
+        assert np.array_equal(damage(grey(level=level), recipe, 9).damaged, grey(level=level))
+    alone = damage(grey(), recipe, 9).damaged - np.float32(0.5)
+    assert abs(together(alone, 1, 0)) < 0.02
+
+
+def test_grain_of_the_benchmark_stays_as_it_was() -> None:
+    """Its clips' figures are published. 12 values of a clip, as the first form of the filter made them."""
+    recipe = replace(NOTHING, grain=8 / 255, grain_lag=2, drift=0.02)
+    made = damage(grey(2, 48, 64), recipe, 5).damaged
+    assert not recipe.grain_even
+    found = np.rint((made[:, 1, ::16, ::32] - np.float32(0.5)) * 1e5).astype(int).ravel().tolist()
+    assert found == [-3888, -1595, 134, 2999, 5219, -218, -1298, 661, 3035, -938, -6045, 1805]
+
+
 def test_one_effect_more_leaves_the_others_alone() -> None:
     alone = damage(grey(), replace(NOTHING, dirt=6), 11)
     among = damage(grey(), Recipe(dirt=6, scratches=3), 11)

@@ -36,6 +36,52 @@ def test_recipes_are_seeded_and_lie_in_their_ranges() -> None:
     assert {r.codec for r in found} == {None, "jpeg", "h264"}
     assert all(40 <= r.codec_quality <= 100 for r in found if r.codec == "jpeg")
     assert all(r.splice is None or 1 <= r.splice < 5 for r in found)
+    assert all(r.grain_even for r in found)
+    spliced = [draw(Ranges(splice=1.0), np.random.default_rng(i), frames=5).lost for i in range(60)]
+    assert set(spliced) == {1, 2, 3}
+    assert draw(Ranges(splice=1.0, lost=0), np.random.default_rng(0), frames=5).lost == 0
+
+
+def test_the_ranges_are_those_that_restorers_see() -> None:
+    """The table of effects: what is written here is written there."""
+    ranges = Ranges()
+    wanted = {
+        "dirt": (0, 30),
+        "dirt_radius": (1, 25),
+        "dirt_opacity": (0.6, 1),
+        "scratches": (0, 4),
+        "scratch_width": (1, 5),
+        "scratch_tilt": 5,
+        "scratch_depth": (0.05, 0.4),
+        "scratch_walk": (0.2, 1.5),
+        "scratch_life": (10, 300),
+        "scratch_static": 0.1,
+        "flicker": (0, 0.05),
+        "flicker_offset": (0, 2.7 / 255),
+        "flicker_memory": (0, 0.5),
+        "flicker_local": (0, 0.05),
+        "weave": (0.3, 2),
+        "weave_turn": 0.1,
+        "weave_memory": (0.3, 0.8),
+        "grain": (2 / 255, 12 / 255),
+        "grain_lag": (1, 3),
+        "grain_colour": (0, 0.8),
+        "monochrome": 0.5,
+        "fade_most": (0.6, 0.15, 0.4),
+        "fade_floor": (0, 0.1),
+        "fade_crosstalk": (0, 0.1),
+        "blur": (0.3, 2.5),
+        "anisotropic": 0.5,
+        "gamma": (0.8, 1.3),
+        "splice_jump": 20,
+        "lost": 3,
+        "splice": 0.005,
+        "jpeg_quality": (40, 100),
+        "h264_crf": (18, 40),
+    }
+    for name, span in wanted.items():
+        assert getattr(ranges, name) == pytest.approx(span), name
+    assert Recipe().hair_life == (24, 500)
 
 
 def test_one_range_changed_leaves_the_other_draws_alone() -> None:
@@ -80,20 +126,24 @@ def test_lines_that_are_to_be_left_alone_are_in_the_target() -> None:
 
 def test_a_gate_hair_stands_still_at_an_edge() -> None:
     recipe = replace(NOTHING, hairs=1, hair_life=(1e6, 1e6))
-    seen = 0
-    for seed in range(6):
+    seen, edges = 0, set()
+    for seed in range(16):
         made = damage(picture(4, 120, 200), recipe, seed, width=800)
         hair = made.masks["hairs"]
         if not hair.any():
             continue  # outside of the crop
         seen += 1
         assert (hair == hair[0]).all()
-        assert hair[0, 0].any() or hair[0, -1].any()
+        sides = {"top": hair[0, 0], "bottom": hair[0, -1], "left": hair[0, :, 0], "right": hair[0, :, -1]}
+        at = {side for side, line in sides.items() if line.any()}
+        assert at
+        edges |= at
         assert (made.damaged <= made.clean + 1e-6).all()
         assert np.array_equal(made.damaged[:, 0][~hair], made.clean[:, 0][~hair]) or (
             np.abs(made.damaged - made.clean).max(axis=1)[~hair].max() < 0.05
         )
-    assert seen >= 4
+    assert seen >= 12
+    assert edges == {"top", "bottom", "left", "right"}
 
 
 def test_overlays_are_laid_where_the_mask_says() -> None:

@@ -174,6 +174,7 @@ def test_the_weights_can_be_named_in_a_chain_at_once(trained: tuple[Fitted, Path
     assert info.config == NAFNET
     report = weights.check(found.weights)
     assert report["status"] == "ok"
+    assert report["licence"] == 'the file itself says "CC0-1.0", which nobody has checked'
     card = (out / "tiny.md").read_text()
     assert report["card"] == card
     for told in ("p0.png", "museum", "CC-BY-4.0", "not stated", "CC0-1.0", "60 steps of 4 samples", "held out"):

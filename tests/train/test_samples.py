@@ -55,7 +55,7 @@ def test_a_share_of_them_is_and_every_time_the_same_ones(films: Path) -> None:
     one, again = (samples(films, degrained=0.5).batch(0, range(8)) for _ in range(2))
     assert np.array_equal(one.stack, again.stack)
     left = np.abs(one.stack[:, 3:6] - one.target).mean((1, 2, 3))
-    assert left.max() > 2 * left.min(), "some have their grain, others not"
+    assert left.max() > 1.7 * left.min(), "some have their grain, others not"
     whole = samples(films, degrained=0.5).validation(0)
     assert whole.damaged.shape == whole.target.shape == (4, 3, 32, 32)
     assert whole.mask.shape == (4, 32, 32)

@@ -13,11 +13,14 @@ from pipeline.errors import ReelmendError, WeightsError
 from pipeline.restore.nets.external import ExternalNet
 from pipeline.restore.weights import cache, files, registry, use
 from pipeline.spec import NetPass
+from pipeline.types import NetInfo
 
 _SIDE = 64
 """px of the square that the forward pass of a check runs on."""
 _MAX_CARD = 4 << 20
 """Characters of a card."""
+_MAX_LICENCE = 200
+"""Characters of a licence that a file states: as many as `reelmend train` writes."""
 
 
 def listing() -> list[dict[str, Any]]:
@@ -45,10 +48,11 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
     """Try weights, by name, path or URI: the hash, every key and value, and one forward pass on noise.
 
     Gives a JSON-able mapping: name, status (``ok``, ``absent``: a registry name that is not shipped and not in the
-    cache, or ``failed``), reason (what went wrong, else None), licence, restricted, card (Markdown or None; of a file
-    that ``reelmend train`` left, the one in its header), and where the file was read: uri, sha256, family, config,
-    frames, parameters, keys, seconds of the forward pass; of an external net also fast (what ``precision: fast`` comes
-    to). A check does not ask whether the licence has been accepted. Raises WeightsError only where the name is unknown.
+    cache, or ``failed``), reason (what went wrong, else None), licence (of a file in quotes what it states itself),
+    restricted, card (Markdown or None; of a file that ``reelmend train`` left, the one in its header), and where the
+    file was read: uri, sha256, family, config, frames, parameters, keys, seconds of the forward pass; of an external
+    net also fast (what ``precision: fast`` comes to). A check does not ask whether the licence has been accepted.
+    Raises WeightsError only where the name is unknown.
     """
     entry = registry.entries().get(name)
     report: dict[str, Any] = {
@@ -63,17 +67,20 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
         return report | {"status": "absent", "reason": f"not shipped; get it from its authors: {entry.source}"}
     if entry is None and "/" not in name and not name.endswith(use.SUFFIXES):
         registry.named(name)
+    said = None
     try:
         info = use.resolve(NetPass(weights=name, sha256=sha256, accept_licence=True))
         net = use.load(info)
         if entry is None:
-            report["card"] = _card(files.notes(use.locate(info)))
+            notes = files.notes(use.locate(info))
+            report["card"] = _card(notes)
+            said = _licence(notes)
         report |= {
             "uri": info.uri,
             "sha256": info.sha256,
             "family": info.family,
             "config": dict(info.config),
-            "licence": info.licence,
+            "licence": _told(said, info),
             "restricted": info.restricted,
             "frames": 2 * info.radius + 1,
             "parameters": sum(p.numel() for p in net.parameters()),
@@ -88,6 +95,20 @@ def check(name: str, *, sha256: str | None = None) -> dict[str, Any]:
     except ReelmendError as error:
         return report | {"reason": str(error)}
     return report | {"status": "ok"}
+
+
+def _licence(notes: Mapping[str, str]) -> str | None:
+    """What a file that anybody may have made states as its licence: one short line, without control characters."""
+    line = " ".join(notes.get("licence", "")[: 4 * _MAX_LICENCE].split())
+    line = "".join(c if c.isprintable() else "\ufffd" for c in line).replace('"', "'")
+    return line if len(line) <= _MAX_LICENCE else f"{line[: _MAX_LICENCE - 1]}…"
+
+
+def _told(said: str | None, info: NetInfo) -> str:
+    if not said:
+        return info.licence
+    # In quotes, so that no file can go on in our words.
+    return f'the file itself says "{said}", which nobody has checked' + f"; {info.licence}" * info.restricted
 
 
 def _card(notes: Mapping[str, str]) -> str | None:

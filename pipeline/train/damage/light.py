@@ -1,4 +1,4 @@
-"""What befalls the whole picture: flicker, fade and tone, blur, grain, place."""
+"""What befalls the whole picture: flicker, fade and tone, blur, place. (Grain: grain.py.)"""
 
 from __future__ import annotations
 
@@ -58,34 +58,6 @@ def blur(clip: Clip, recipe: Recipe, rng: np.random.Generator) -> Clip:
             shape, pad = ((-1, 1, 2 * reach + 1, 1), (0, 0, reach, reach))
         picture = F.conv2d(F.pad(picture, pad, mode="replicate"), kernel.reshape(shape), groups=n * c)
     return np.asarray(picture.reshape(n, c, h, w).numpy(), np.float32)
-
-
-def grain(clip: Clip, recipe: Recipe, rng: np.random.Generator) -> Clip:
-    """Noise with a correlation between neighbours, strongest where the picture is mid-grey."""
-    if recipe.grain <= 0:
-        return clip
-    n, c, h, w = clip.shape
-    mix = np.float32(recipe.grain_colour if c > 1 else 0)
-    noise = rng.standard_normal((n, 1, h, w), dtype=np.float32)
-    if mix > 0:
-        noise = np.sqrt(1 - mix) * noise + np.sqrt(mix) * rng.standard_normal((n, c, h, w), dtype=np.float32)
-    # Clumps: each grain reaches into the next pixels, ever less. Divided by what this does to the standard deviation.
-    own, weights = noise, [np.float32(0.5**lag) for lag in range(1, recipe.grain_lag + 1)]
-    noise = own.copy()
-    for lag, weight in enumerate(weights, 1):
-        noise[:, :, lag:] += weight * own[:, :, :-lag]
-        noise[:, :, :lag] += weight * own[:, :, -lag:]
-        noise[..., lag:] += weight * own[..., :-lag]
-        noise[..., :lag] += weight * own[..., -lag:]
-    strength = recipe.grain * drift(rng, n, recipe) / np.sqrt(1 + 2 * sum(float(k) ** 2 for k in weights))
-    noise *= strength[:, None, None, None].astype(np.float32)
-    level = clip * (1 - clip)
-    level *= 4
-    np.clip(level, 0, 1, out=level)
-    np.sqrt(level, out=level)
-    level *= noise
-    level += clip
-    return level
 
 
 def flicker(frames: int, recipe: Recipe, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.train.clips import Clip
 from pipeline.train.damage import codec, light, marks
+from pipeline.train.damage.grain import grain
 from pipeline.train.damage.marks import Mask, Overlays
 from pipeline.train.damage.recipe import Recipe
 from pipeline.train.damage.walks import track
@@ -74,7 +75,7 @@ def damage(
         look = look[:, :1]  # one channel stands for all three until the end
     look = light.moved(look, place)
     # As on film: grain is in the emulsion, wear and dirt lie upon it, and the light flickers through all of them.
-    picture = light.grain(light.blur(look, recipe, streams[_BLUR]), recipe, streams[_GRAIN])
+    picture = grain(light.blur(look, recipe, streams[_BLUR]), recipe, streams[_GRAIN])
     picture, lines = marks.scratches(picture, recipe, streams[_SCRATCHES], scale)
     picture, hairs = marks.gate_hairs(picture, recipe, streams[_HAIRS], scale)
     if recipe.keep_lines:

@@ -133,20 +133,23 @@ def _groove(far: NDArray[np.float32], width: float) -> NDArray[np.float32]:
 
 
 def gate_hairs(clip: Clip, recipe: Recipe, rng: np.random.Generator, scale: float) -> tuple[Clip, Mask]:
-    """Dark hairs that reach into the picture from its upper or lower edge and stay where they are."""
+    """Dark hairs that reach into the picture from one of its edges and stay where they are."""
     n, _, h, w = clip.shape
     out, mask = clip, np.zeros((n, h, w), np.bool_)
     for _ in range(recipe.hairs):
         length, thick = rng.uniform(40, 220) * scale, max(rng.uniform(1.5, 5) * scale, 0.7)
-        x0, angle, bend = rng.uniform(0, w), rng.uniform(-1.2, 1.2), rng.uniform(-2.5, 2.5)
-        below, life, born = rng.random() < 0.5, rng.uniform(*recipe.hair_life), rng.random()
+        root, angle, bend = rng.random(), rng.uniform(-1.2, 1.2), rng.uniform(-2.5, 2.5)
+        edge, life, born = int(4 * rng.random()), rng.uniform(*recipe.hair_life), rng.random()
         first = born * (n + life) - life
         frames = (np.arange(n) >= first) & (np.arange(n) < first + life)
         t = np.linspace(0, 1, max(8, int(2 * length)), dtype=np.float32)
         step = length / len(t)
-        y = np.cumsum(np.cos(angle + bend * t)) * step
-        x = x0 + np.cumsum(np.sin(angle + bend * t)) * step
-        y = np.where(below, h - 1 - y, y)
+        # Into the picture, and along the edge: the upper, lower, left or right one.
+        deep, along = (np.cumsum(f(angle + bend * t)) * step for f in (np.cos, np.sin))
+        if edge < 2:
+            y, x = np.where(edge == 1, h - 1 - deep, deep), root * w + along
+        else:
+            y, x = root * h + along, np.where(edge == 3, w - 1 - deep, deep)
         near = np.full((h, w), np.inf, np.float32)
         reach = int(np.ceil(thick)) + 1
         for dy in range(-reach, reach + 1):

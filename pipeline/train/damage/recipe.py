@@ -69,6 +69,8 @@ class Recipe:
     """0: the same grain in all channels, as on monochrome film; 1: each channel its own."""
     grain_lag: int = 1
     """Neighbours that a grain reaches into (1 to 3)."""
+    grain_even: bool = False
+    """Grain is alike towards all sides. False: lopsided as in the benchmark's clips, which are to stay the same."""
     fade: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Share of the cyan, magenta and yellow dye that is gone (0.6, 0.15, 0.4)."""
     fade_floor: float = 0.0
@@ -90,7 +92,7 @@ class Recipe:
     splice_jump: float = 0.0
     """Downward jump, halved in the frame after (up to 20)."""
     lost: int = 0
-    """Frames missing at the splice (0 to 3): they are in neither the damaged nor the clean clip."""
+    """Frames missing at the splice (1 to 3): they are in neither the damaged nor the clean clip."""
     codec: Codec | None = None
     codec_quality: int = 90
     """Of ``jpeg``: IJG quality (40 to 100). Of ``h264``: crf (18 to 40)."""
@@ -150,6 +152,8 @@ class Ranges(Model):
     """Share that each channel has to itself: a correlation of 0.2 to 1 between channels."""
     grain_lag: tuple[int, int] = (1, 3)
     """px of the clip that a grain reaches into its neighbours."""
+    grain_even: bool = True
+    """Alike towards all sides. False: lopsided, as the bundled nets were trained and measured with."""
     faded: float = Field(default=0.2, ge=0, le=1)
     """Share of the colour shots whose dyes have faded. The target keeps the fade."""
     fade_most: tuple[float, float, float] = (0.6, 0.15, 0.4)
@@ -158,8 +162,8 @@ class Ranges(Model):
     """Density."""
     fade_crosstalk: Span = (0.0, 0.1)
     """Share of density."""
-    blur: Span = (0.0, 0.8)
-    """px of the clip, standard deviation. The full range (0.3 to 2.5) asks for a deblurring net."""
+    blur: Span = (0.3, 2.5)
+    """px of the clip, standard deviation. All of it asks for a deblurring net: a small one does better with less."""
     anisotropic: float = Field(default=0.5, ge=0, le=1)
     """Share of the shots whose vertical blur is another than the horizontal one."""
     gamma: Span = (0.8, 1.3)
@@ -173,7 +177,7 @@ class Ranges(Model):
     splice_jump: float = Field(default=20.0, ge=0, le=200)
     """px at a width of 2048, greatest."""
     lost: int = Field(default=3, ge=0, le=30)
-    """Frames, greatest."""
+    """Frames, greatest; one at least, unless this is 0."""
     jpeg: float = Field(default=0.1, ge=0, le=1)
     """Share of the shots that went through JPEG. The target did not."""
     jpeg_quality: tuple[int, int] = (40, 100)
@@ -213,7 +217,8 @@ def draw(ranges: Ranges, rng: np.random.Generator, *, frames: int) -> Recipe:
     faded, fade = yes(ranges.faded), [between((0.0, most)) for most in ranges.fade_most]
     floor, crosstalk = between(ranges.fade_floor), between(ranges.fade_crosstalk)
     ratio, uneven = float(np.exp(between((-0.7, 0.7)))), yes(ranges.anisotropic)
-    splice, lost, jump = whole((1, max(frames - 1, 1))), whole((0, ranges.lost)), between((0.0, ranges.splice_jump))
+    splice, lost = whole((1, max(frames - 1, 1))), whole((min(1, ranges.lost), ranges.lost))
+    jump = between((0.0, ranges.splice_jump))
     which, quality, crf = next(at), whole(ranges.jpeg_quality), whole(ranges.h264_crf)
     codec: Codec | None = "jpeg" if which < ranges.jpeg else "h264" if which < ranges.jpeg + ranges.h264 else None
     colour = between(ranges.grain_colour)
@@ -243,6 +248,7 @@ def draw(ranges: Ranges, rng: np.random.Generator, *, frames: int) -> Recipe:
         grain=between(ranges.grain),
         grain_colour=0.0 if mono else colour,
         grain_lag=whole(ranges.grain_lag),
+        grain_even=ranges.grain_even,
         fade=(fade[0], fade[1], fade[2]) if faded and not mono else (0.0, 0.0, 0.0),
         fade_floor=floor if faded and not mono else 0.0,
         fade_crosstalk=crosstalk if faded and not mono else 0.0,
