@@ -14,6 +14,7 @@ from jobs.bench_chain import Run, as_clip, as_frames, run
 from jobs.bench_clips import WIDTH, Case, Pictures, Size, damaged, pictures, worn, woven
 from jobs.bench_peers import missing, peers
 from jobs.bench_quality_page import write_page
+from jobs.bench_seen import about
 from jobs.bench_speed import Speed, speeds
 from jobs.bench_traps import clean, traps
 from jobs.common import load_spec, say
@@ -87,7 +88,8 @@ class Results:
     """All that was measured."""
 
     size: Size
-    held_out: bool
+    photographs: str
+    """Sentences of Markdown: which they are, and what the nets have seen of them."""
     scored: list[Scored] = field(default_factory=list)
     worn: list[Scored] = field(default_factory=list)
     """Clips of heavily worn film, as the others but by themselves."""
@@ -114,6 +116,7 @@ def run_bench_film(
     out: Path | None,
     *,
     data: Sequence[str],
+    every: bool,
     overlays: str | None,
     vapoursynth: str | None,
     weights: str | None,
@@ -123,14 +126,18 @@ def run_bench_film(
 ) -> int:
     """Measure; print the tables, and write the page to ``out`` with its pictures beside it.
 
+    ``every``: all photographs of ``data``, not only those that training holds out.
+
     A goal that is missed is said, and is no failure of the command. Raises CallError, ReelmendError.
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise CallError("there is no such folder", where=str(out.parent), todo="Make it, or give another --out")
+    if every and not data:
+        raise CallError("there is nothing to take all of", where="--all", todo="Give photographs with --data")
     specs = {name: _with(load_spec(name, overrides), weights) for name in PRESETS}
     size = _QUICK if quick else Size()
-    specs = {name: of_the_film(spec, size) for name, spec in specs.items()}
-    found = measured(pictures(data, overlays), size, specs, vapoursynth)
+    cut = {name: of_the_film(specs[name], size) for name in PRESETS}
+    found = measured(pictures(data, overlays, every=every), size, cut, vapoursynth)
     print(write_page(found, out, command=command), flush=True)
     return 0
 
@@ -159,7 +166,7 @@ def of_the_film(spec: Spec, size: Size) -> Spec:
 def measured(from_: Pictures, size: Size, specs: Mapping[str, Spec], vapoursynth: str | None) -> Results:
     """Everything. specs: ``archive`` and ``clean``."""
     began = time.perf_counter()
-    found = Results(size, from_.held_out)
+    found = Results(size, about(from_, specs))
     found.skipped += [f"FFmpeg: {name}: this build lacks a filter" for name in missing()]
     if vapoursynth is None:
         found.skipped.append("VapourSynth: none was given (`--vapoursynth PYTHON`)")
