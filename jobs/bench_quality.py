@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs import bench_films
 from jobs.bench_chain import Run, as_clip, as_frames, run
 from jobs.bench_clips import WIDTH, Case, Pictures, Size, damaged, pictures, worn, woven
+from jobs.bench_films import Mended
 from jobs.bench_peers import missing, peers
 from jobs.bench_quality_page import write_page
 from jobs.bench_seen import about
-from jobs.bench_speed import Speed, speeds
+from jobs.bench_speed import CORES, Speed, speeds
 from jobs.bench_traps import clean, traps
-from jobs.common import load_spec, say
+from jobs.common import find_sources, load_spec, say
 from pipeline import motion
 from pipeline.errors import CallError
 from pipeline.quality.truth import Found, Mask, Score, decibel, detection, mean_of, score
@@ -98,6 +100,10 @@ class Results:
     clean_psnr_db: float = 0.0
     clean_changed: float = 0.0
     speeds: list[Speed] = field(default_factory=list)
+    films: list[Mended] = field(default_factory=list)
+    """Real ones."""
+    film_frames: int = 0
+    """Frames that were taken of each at most."""
     skipped: list[str] = field(default_factory=list)
     """Plain words about what could not be asked."""
     seconds: float = 0.0
@@ -118,6 +124,7 @@ def run_bench_film(
     data: Sequence[str],
     every: bool,
     overlays: str | None,
+    films: Sequence[str],
     vapoursynth: str | None,
     weights: str | None,
     overrides: Sequence[str],
@@ -132,12 +139,19 @@ def run_bench_film(
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise CallError("there is no such folder", where=str(out.parent), todo="Make it, or give another --out")
+    real = find_sources(films) if films else ()
     if every and not data:
         raise CallError("there is nothing to take all of", where="--all", todo="Give photographs with --data")
-    specs = {name: _with(load_spec(name, overrides), weights) for name in PRESETS}
+    specs = {name: _with(load_spec(name, overrides), weights) for name in bench_films.PRESETS}
     size = _QUICK if quick else Size()
     cut = {name: of_the_film(specs[name], size) for name in PRESETS}
     found = measured(pictures(data, overlays, every=every), size, cut, vapoursynth)
+    began = time.perf_counter()
+    found.film_frames = bench_films.FEW if quick else bench_films.MOST
+    workers = 1 if quick else CORES
+    found.films, lacking = bench_films.mended(real, specs, found.film_frames, workers=workers)
+    found.skipped += lacking
+    found.seconds += time.perf_counter() - began
     print(write_page(found, out, command=command), flush=True)
     return 0
 

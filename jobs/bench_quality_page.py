@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.bench_films_page import section
 from jobs.bench_report import Figure, at_most, machine, table
 from pipeline.quality.truth import Score, mean_of
 from pipeline.reel.still import jpeg
@@ -50,6 +51,7 @@ def write_page(found: Results, out: Path | None, *, command: str) -> str:
     if folder is not None:
         folder.mkdir(exist_ok=True)
     lines = [_about(found), *_goals(found), *_means(found), *_clips(found), *_others(found)]
+    lines += section(found.films, folder, found.film_frames)
     if folder is not None:
         lines += ["## Pictures", "", "From left to right: damaged, `clean`, the best other chain (by PSNR), truth.", ""]
         for s in (*found.scored, *found.worn):

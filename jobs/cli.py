@@ -322,6 +322,10 @@ def bench_film(
         bool, typer.Option("--all", help="All of them: for photographs that no net was trained on.")
     ] = False,
     overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
+    films: Annotated[
+        list[str] | None,
+        typer.Option("--films", metavar="SOURCE", help="Real films: before and after."),
+    ] = None,
     vapoursynth: Annotated[
         str | None, typer.Option("--vapoursynth", metavar="PYTHON", help="A Python that has VapourSynth and plugins.")
     ] = None,
@@ -333,7 +337,7 @@ def bench_film(
     """Measure how well the presets mend film whose truth is known, beside what others make of it."""
     from jobs.bench_quality import run_bench_film
 
-    said = [("--data", d) for d in data or []] + [("--overlays", overlays)]
+    said = [("--data", d) for d in data or []] + [("--overlays", overlays)] + [("--films", f) for f in films or []]
     said += [("--vapoursynth", vapoursynth and "PYTHON"), ("--weights", weights)]
     words = [f"{option} {value}" for option, value in said if value]
     words += [option for option, given in (("--all", every), ("--quick", quick)) if given]
@@ -343,6 +347,7 @@ def bench_film(
             data=data or [],
             every=every,
             overlays=overlays,
+            films=films or [],
             vapoursynth=vapoursynth,
             weights=weights,
             overrides=overrides or [],

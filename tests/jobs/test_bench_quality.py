@@ -166,6 +166,7 @@ def test_everything_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch
     assert {f.met for f in goals(found)} >= {True, False}, "what is missed is said"
     for told in (
         "the one that ships with the project",
+        "No real film was given",
         "**missed**",
         "VapourSynth: none was given",
         "FFmpeg: deflicker, tmedian (best other)",
