@@ -39,6 +39,7 @@ taken; for the rest they go the way of a job. Every figure is before → after, 
   does. `archive` does not steady.
 - **Dirt**: share of the pixels in spots that one frame shows alone, as the reports find them; of the restored film as
   if it were a source. It finds large, plain spots, on pictures about 320 px wide: a figure to compare by, no census.
+  What a leap in the gate leaves in one frame, things that are seen twice, counts too.
 """
 _SHEETS = """\
 A sheet shows the frame with the most dirt in the source by the figure above, and of it the {width}×{height} px in which
@@ -55,7 +56,7 @@ def section(mended: Sequence[Mended], folder: Path | None, most: int) -> list[st
     lines += [_ABOUT.format(most=most), *table(("film", "", *(what for what, _, _ in _FIGURES)), rows(mended)), ""]
     lines += [_worse(mended), ""]
     spent = sum(m.seconds for m in mended)
-    lines += [f"{spent:.0f} s of one core in all.", ""]
+    lines += [f"{spent:.0f} s of CPU time in all.", ""]
     if folder is None:
         return lines
     lines.append(_SHEETS.format(width=_SHOWN[0], height=_SHOWN[1], levels=256 // _STEP, times=_TIMES))

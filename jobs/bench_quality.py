@@ -133,7 +133,8 @@ def run_bench_film(
 ) -> int:
     """Measure; print the tables, and write the page to ``out`` with its pictures beside it.
 
-    ``every``: all photographs of ``data``, not only those that training holds out.
+    ``every``: all photographs of ``data``, not only those that training holds out. ``films``: sources of real films;
+    one that cannot be read is told on the page.
 
     A goal that is missed is said, and is no failure of the command. Raises CallError, ReelmendError.
     """
