@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -22,12 +22,12 @@ from pipeline.reel.formats import pixel_format
 from pipeline.reel.index import build
 from pipeline.reel.probe import probe
 from pipeline.reel.sample import write_sample
-from pipeline.restore.chain import Restorer
+from pipeline.restore.chain import Observer, Restorer
 from pipeline.restore.passes import FACTORIES, Bench, Factory, Job, Pass, Restored
 from pipeline.spec import Spec
 from pipeline.survey.signals import Look
 from pipeline.train.clips import Clip
-from pipeline.types import Frames, PassPlan
+from pipeline.types import Curves, Frames, PassPlan, Plan, Reel, Survey, Tile
 
 _PIXELS, _WHITE = "gbrp10le", 1023
 """RGB of 10 bit, as a film scan is."""
@@ -59,27 +59,44 @@ def run(clip: Clip, spec: Spec) -> Run:
     plan = make_plan(reel, index, spec, nets)
     curves = None
     if wants_survey(plan.chain):
-        look = Look(0, len(index), reel.colour, reel.width)
-        look.see(frames)
-        curves = plan_curves(look.result(), plan.chain, reel)
-    watch = _Watch()
-    worker = Restorer(plan.chain, spec.engine, nets, "cpu", factories=watch.factories())
+        curves = plan_curves(survey(frames, 0, len(index), reel), plan.chain, reel)
+    watch = Watch()
     parts: list[NDArray[Any]] = []
     flags: dict[int, Sequence[str]] = {}
-    for tile in plan.tiles:
-        read = frames.span(tile.read_first, tile.read_last)
-        found = worker.run(
-            read,
-            tile,
-            cuts.find(cuts.signature(read)),
-            lambda n: parameters_at(n, plan.chain, plan.overrides, curves),
-            reel.colour,
-            lambda *_: None,
-        )
+    worker = Restorer(plan.chain, spec.engine, nets, "cpu", factories=watch.factories())
+    for tile, found in through(worker, frames, plan, curves):
         parts.append(as_clip(found)[tile.overlap :])
         flags |= worker.flags
     seconds = time.perf_counter() - began
-    return Run(np.concatenate(parts), flags, watch.masks(len(index)), seconds)
+    return Run(np.concatenate(parts), flags, watch.masks(range(len(index))), seconds)
+
+
+def survey(frames: Frames, first: int, last: int, reel: Reel) -> Survey:
+    """Of the frames ``[first, last)``; ``frames`` hold them, and the one before them where there is one."""
+    look = Look(first, last, reel.colour, reel.width)
+    look.see(frames)
+    return look.result()
+
+
+def through(
+    worker: Restorer, frames: Frames, plan: Plan, curves: Curves | None, observe: Observer = lambda *_: None
+) -> Iterator[tuple[Tile, Frames]]:
+    """The plan's tiles one after the other, each with its overlap before it. worker: made for the plan's chain. frames:
+    all that the tiles read. observe: sees each frame as a job's figures do, those of an overlap a second time."""
+    for tile in plan.tiles:
+        read = frames.span(tile.read_first, tile.read_last)
+        yield (
+            tile,
+            worker.run(
+                read,
+                tile,
+                cuts.find(cuts.signature(read)),
+                lambda n: parameters_at(n, plan.chain, plan.overrides, curves),
+                plan.reel.colour,
+                observe,
+                fields=plan.reel.interlaced,
+            ),
+        )
 
 
 def as_frames(clip: Clip) -> Frames:
@@ -97,7 +114,7 @@ def as_clip(frames: Frames) -> Clip:
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """Looks at what the passes that repair spots and lines make of their frames."""
 
     seen: dict[str, dict[int, NDArray[np.bool_]]] = field(default_factory=dict)
@@ -105,8 +122,9 @@ class _Watch:
     def factories(self) -> Mapping[str, Factory]:
         return {**FACTORIES, **{kind: self._watched(kind) for kind in ("dirt", "scratches")}}
 
-    def masks(self, frames: int) -> Mapping[str, NDArray[np.bool_]]:
-        return {kind: np.stack([by[n] for n in range(frames)]) for kind, by in self.seen.items()}
+    def masks(self, frames: range) -> Mapping[str, NDArray[np.bool_]]:
+        """Pass kind → (N, H, W) where it changed these frames."""
+        return {kind: np.stack([by[n] for n in frames]) for kind, by in self.seen.items()}
 
     def _watched(self, kind: str) -> Factory:
         def build(plan: PassPlan, bench: Bench) -> Pass:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +73,9 @@ class Pictures:
     items: Sequence[Item]
     bank: Bank
     dirt: Dirt | None
-    held_out: bool
-    """Whether training kept its hands off them."""
+    chosen: Literal["shipped", "held out", "all"]
+    """The photograph that ships with the project, those that the training preset holds out of a folder, or all of it.
+    What a net has seen of them is another question: ``bench_seen``."""
 
     def stills(self, first: int) -> list[Clip]:
         """The background, then what things are cut from; another one for every ``first``."""
@@ -82,8 +83,8 @@ class Pictures:
         return [self.bank.still(item, 1.0 if k else 0.0) for k, item in enumerate(chosen)]
 
 
-def pictures(data: Sequence[str], overlays: str | None) -> Pictures:
-    """Those of ``data`` that training holds out; without any, the photograph that ships with the project.
+def pictures(data: Sequence[str], overlays: str | None, *, every: bool = False) -> Pictures:
+    """Those of ``data`` that training holds out, or every one; without any, the photograph that ships with the project.
 
     Raises CallError where there is none, or a folder is no folder of stills.
     """
@@ -91,12 +92,15 @@ def pictures(data: Sequence[str], overlays: str | None) -> Pictures:
     dirt = Dirt(bank, [f.uri for f in files_below(overlays, (".png",))]) if overlays else None
     if not data:
         photo = resources.files("jobs") / "assets" / "seeding.jpg"
-        return Pictures([Item("seeding.jpg", "stills", (str(photo),))], bank, dirt, held_out=False)
+        return Pictures([Item("seeding.jpg", "stills", (str(photo),))], bank, dirt, "shipped")
     spec = load(_PRESET, data=data, overlays=None, overrides=())
     said: Data = spec.data
     if any(s.kind != "stills" or s.damaged for s in said.sources):
         raise CallError("the benchmark is made from stills", where="--data", todo="Give folders of clean photographs")
-    return Pictures(find(said, spec.seed).validation, bank, dirt, held_out=True)
+    split = find(said, spec.seed)
+    if every:
+        return Pictures(sorted((*split.train, *split.validation), key=lambda i: i.name), bank, dirt, "all")
+    return Pictures(split.validation, bank, dirt, "held out")
 
 
 MOVING = Motion(still=0, pan=3.0, zoom=0.004, turn=0.15, objects=(2, 2), object_speed=8.0, limbs=1, uneven=0, lines=1)

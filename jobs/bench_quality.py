@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs import bench_films
 from jobs.bench_chain import Run, as_clip, as_frames, run
 from jobs.bench_clips import WIDTH, Case, Pictures, Size, damaged, pictures, worn, woven
+from jobs.bench_films import Mended
 from jobs.bench_peers import missing, peers
 from jobs.bench_quality_page import write_page
-from jobs.bench_speed import Speed, speeds
+from jobs.bench_seen import about
+from jobs.bench_speed import CORES, Speed, speeds
 from jobs.bench_traps import clean, traps
-from jobs.common import load_spec, say
+from jobs.common import find_sources, load_spec, say
 from pipeline import motion
 from pipeline.errors import CallError
 from pipeline.quality.truth import Found, Mask, Score, decibel, detection, mean_of, score
@@ -87,7 +90,8 @@ class Results:
     """All that was measured."""
 
     size: Size
-    held_out: bool
+    photographs: str
+    """Sentences of Markdown: which they are, and what the nets have seen of them."""
     scored: list[Scored] = field(default_factory=list)
     worn: list[Scored] = field(default_factory=list)
     """Clips of heavily worn film, as the others but by themselves."""
@@ -96,6 +100,10 @@ class Results:
     clean_psnr_db: float = 0.0
     clean_changed: float = 0.0
     speeds: list[Speed] = field(default_factory=list)
+    films: list[Mended] = field(default_factory=list)
+    """Real ones."""
+    film_frames: int = 0
+    """Frames that were taken of each at most."""
     skipped: list[str] = field(default_factory=list)
     """Plain words about what could not be asked."""
     seconds: float = 0.0
@@ -114,7 +122,9 @@ def run_bench_film(
     out: Path | None,
     *,
     data: Sequence[str],
+    every: bool,
     overlays: str | None,
+    films: Sequence[str],
     vapoursynth: str | None,
     weights: str | None,
     overrides: Sequence[str],
@@ -123,14 +133,26 @@ def run_bench_film(
 ) -> int:
     """Measure; print the tables, and write the page to ``out`` with its pictures beside it.
 
+    ``every``: all photographs of ``data``, not only those that training holds out. ``films``: sources of real films;
+    one that cannot be read is told on the page.
+
     A goal that is missed is said, and is no failure of the command. Raises CallError, ReelmendError.
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise CallError("there is no such folder", where=str(out.parent), todo="Make it, or give another --out")
-    specs = {name: _with(load_spec(name, overrides), weights) for name in PRESETS}
+    real = find_sources(films) if films else ()
+    if every and not data:
+        raise CallError("there is nothing to take all of", where="--all", todo="Give photographs with --data")
+    specs = {name: _with(load_spec(name, overrides), weights) for name in bench_films.PRESETS}
     size = _QUICK if quick else Size()
-    specs = {name: of_the_film(spec, size) for name, spec in specs.items()}
-    found = measured(pictures(data, overlays), size, specs, vapoursynth)
+    cut = {name: of_the_film(specs[name], size) for name in PRESETS}
+    found = measured(pictures(data, overlays, every=every), size, cut, vapoursynth)
+    began = time.perf_counter()
+    found.film_frames = bench_films.FEW if quick else bench_films.MOST
+    workers = 1 if quick else CORES
+    found.films, lacking = bench_films.mended(real, specs, found.film_frames, workers=workers)
+    found.skipped += lacking
+    found.seconds += time.perf_counter() - began
     print(write_page(found, out, command=command), flush=True)
     return 0
 
@@ -159,7 +181,7 @@ def of_the_film(spec: Spec, size: Size) -> Spec:
 def measured(from_: Pictures, size: Size, specs: Mapping[str, Spec], vapoursynth: str | None) -> Results:
     """Everything. specs: ``archive`` and ``clean``."""
     began = time.perf_counter()
-    found = Results(size, from_.held_out)
+    found = Results(size, about(from_, specs))
     found.skipped += [f"FFmpeg: {name}: this build lacks a filter" for name in missing()]
     if vapoursynth is None:
         found.skipped.append("VapourSynth: none was given (`--vapoursynth PYTHON`)")

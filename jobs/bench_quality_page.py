@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.bench_films_page import section
 from jobs.bench_report import Figure, at_most, machine, table
 from pipeline.quality.truth import Score, mean_of
 from pipeline.reel.still import jpeg
@@ -29,10 +30,11 @@ _ABOUT = """\
 Written by `reelmend bench film`. Clips with a known truth are damaged, restored by the presets and by others' chains,
 and compared with the truth. A goal that is missed says so.
 
-- **Clips**: footage made from photographs ({held}): a camera that moves or stands, things and legs that move upon it,
-  real upright lines. {frames} frames of {width}×{height} px, cut from a film {film} px wide. Damage: dirt (made, and
+- **Clips**: footage made from photographs: a camera that moves or stands, things and legs that move upon it, real
+  upright lines. {frames} frames of {width}×{height} px, cut from a film {film} px wide. Damage: dirt (made, and
   overlays of real dirt where given), scratches, grain, flicker of the whole and of parts. Heavily worn film stands by
   itself: two clips with dirt upon dirt, coarse grain and strong flicker.
+- **Photographs**: {photographs}
 - **Scores**: PSNR of RGB; SSIM of luma; PSNR inside the pixels of dirt and scratches, and outside of them; over time:
   mean error of the change from frame to frame, 8-bit codes; flicker: rms of what mean luma jumps more than the truth's,
   8-bit codes. The first and last two frames of a clip are left out, for everybody. The truth is as bright
@@ -45,10 +47,12 @@ and compared with the truth. A goal that is missed says so.
 
 def write_page(found: Results, out: Path | None, *, command: str) -> str:
     """The page; with ``out`` also written there, its pictures in a folder of its name without suffix."""
-    lines = [_about(found), *_goals(found), *_means(found), *_clips(found), *_others(found)]
-    if out is not None:
-        folder = out.with_suffix("")
+    folder = None if out is None else out.with_suffix("")
+    if folder is not None:
         folder.mkdir(exist_ok=True)
+    lines = [_about(found), *_goals(found), *_means(found), *_clips(found), *_others(found)]
+    lines += section(found.films, folder, found.film_frames)
+    if folder is not None:
         lines += ["## Pictures", "", "From left to right: damaged, `clean`, the best other chain (by PSNR), truth.", ""]
         for s in (*found.scored, *found.worn):
             name = f"{s.case.name.replace(' ', '-')}.jpg"
@@ -68,11 +72,10 @@ def write_page(found: Results, out: Path | None, *, command: str) -> str:
 def _about(found: Results) -> str:
     from jobs.bench_clips import WIDTH
 
-    held = (
-        "held out from training" if found.held_out else "the one that ships with the project, which training has seen"
-    )
     size = found.size
-    return _ABOUT.format(held=held, frames=size.frames, width=size.width, height=size.height, film=WIDTH)
+    return _ABOUT.format(
+        photographs=found.photographs, frames=size.frames, width=size.width, height=size.height, film=WIDTH
+    )
 
 
 def goals(found: Results) -> list[Figure]:

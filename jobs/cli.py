@@ -318,7 +318,14 @@ def bench_film(
     data: Annotated[
         list[str] | None, typer.Option("--data", metavar="URI", help="Photographs: those that training holds out.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All of them: for photographs that no net was trained on.")
+    ] = False,
     overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
+    films: Annotated[
+        list[str] | None,
+        typer.Option("--films", metavar="SOURCE", help="Real films: before and after."),
+    ] = None,
     vapoursynth: Annotated[
         str | None, typer.Option("--vapoursynth", metavar="PYTHON", help="A Python that has VapourSynth and plugins.")
     ] = None,
@@ -330,18 +337,22 @@ def bench_film(
     """Measure how well the presets mend film whose truth is known, beside what others make of it."""
     from jobs.bench_quality import run_bench_film
 
-    said = [("--data", d) for d in data or []] + [("--overlays", overlays), ("--vapoursynth", vapoursynth and "PYTHON")]
-    words = [f"{option} {value}" for option, value in [*said, ("--weights", weights)] if value]
+    said = [("--data", d) for d in data or []] + [("--overlays", overlays)] + [("--films", f) for f in films or []]
+    said += [("--vapoursynth", vapoursynth and "PYTHON"), ("--weights", weights)]
+    words = [f"{option} {value}" for option, value in said if value]
+    words += [option for option, given in (("--all", every), ("--quick", quick)) if given]
     _end(
         run_bench_film(
             out,
             data=data or [],
+            every=every,
             overlays=overlays,
+            films=films or [],
             vapoursynth=vapoursynth,
             weights=weights,
             overrides=overrides or [],
             quick=quick,
-            command=" ".join(["reelmend bench film", *words, *(["--quick"] if quick else [])]),
+            command=" ".join(["reelmend bench film", *words]),
         )
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,11 +15,13 @@ from jobs.bench_clips import Size, damaged, pictures, worn, woven
 from jobs.bench_peers import aligned, peers
 from jobs.bench_quality import Results, astray, means, measured, of_the_film, wrongly
 from jobs.bench_quality_page import goals, write_page
+from jobs.bench_seen import about
 from jobs.bench_traps import clean, traps
 from jobs.common import load_spec
 from pipeline.errors import CallError
 from pipeline.reel.still import read_picture
 from pipeline.train.clips import Clip
+from pipeline.train.pictures import Item
 from tests.motion.test_motion import scene, view
 
 SMALL = Size(96, 80, 8)
@@ -29,7 +33,7 @@ def noise(frames: int = 8) -> Clip:
 
 def test_clips_hold_their_truth_and_are_the_same_every_time() -> None:
     found = pictures([], None)
-    assert not found.held_out
+    assert found.chosen == "shipped"
     one, again = (damaged(found, SMALL, only=("pan",))[0] for _ in range(2))
     assert np.array_equal(one.damaged, again.damaged)
     assert one.damaged.shape == one.truth.shape == (8, 3, 80, 96)
@@ -71,11 +75,33 @@ def test_pictures_that_training_holds_out_are_told_from_those_it_sees(tmp_path: 
     for n in range(5):
         write_png(tmp_path / f"{n}.png", np.full((20, 24, 3), 20 * n, np.uint8))
     held = pictures([str(tmp_path)], None)
-    assert held.held_out
+    assert held.chosen == "held out"
     split = find(Data(sources=(DataSource(uri=str(tmp_path)),)), 1)
     assert [i.name for i in held.items] == [i.name for i in split.validation]
+    every = pictures([str(tmp_path)], None, every=True)
+    assert every.chosen == "all"
+    assert [i.name for i in every.items] == [f"{n}.png" for n in range(5)]
     with pytest.raises(CallError, match="made from stills"):
         pictures([f"films={tmp_path}"], None)
+
+
+def test_the_page_says_what_the_nets_have_seen_by_their_cards() -> None:
+    def told(weights: str, names: Sequence[str], chosen: Literal["shipped", "held out", "all"] = "held out") -> str:
+        items = [Item(f"below/{n}", "stills", ()) for n in names]
+        spec = load_spec("clean", [f"chain=[{{pass: net, weights: {weights}}}]"])
+        return about(replace(pictures([], None), items=items, chosen=chosen), {"clean": spec})
+
+    held = told("nafnet-film", ["Dune.jpg", "fog.jpg"])
+    assert "`nafnet-film` itself was trained on 0 of them, and held 2 out" in held
+    assert "it began from `nafnet-film-seed`, whose card lists 2 of them as trained on" in held
+    assert "all of them have been seen on the way" in held
+    assert "1 of the 2 have been seen" in told("nafnet-film-small", ["fog.jpg", "Dune.jpg"])
+    mine = told("nafnet-film", ["mine.jpg"], "all")
+    assert mine.startswith("1, all of `--data`.")
+    assert "names none of them, nor that of `nafnet-film-seed`" in mine
+    for other in ("/lab/other.safetensors", "nafnet-sidd-w32"):
+        assert f"What `{other}` was trained on is not known here" in told(other, ["Dune.jpg"])
+    assert "Training has seen it" in told("nafnet-film", ["seeding.jpg"], "shipped")
 
 
 def test_a_pixel_that_comes_out_further_from_the_truth_is_wrongly_repaired() -> None:
@@ -138,7 +164,14 @@ def test_everything_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "q.md").read_text() == page
     assert read_picture(tmp_path / "q" / "pan.jpg").shape[:2] == (80, 4 * 96 + 3 * 6)
     assert {f.met for f in goals(found)} >= {True, False}, "what is missed is said"
-    for told in ("**missed**", "VapourSynth: none was given", "FFmpeg: deflicker, tmedian (best other)", "| rain "):
+    for told in (
+        "the one that ships with the project",
+        "No real film was given",
+        "**missed**",
+        "VapourSynth: none was given",
+        "FFmpeg: deflicker, tmedian (best other)",
+        "| rain ",
+    ):
         assert told in page
     by = means(found.scored)
     assert by["clean"].psnr_db == found.scored[0].by["clean"].psnr_db
