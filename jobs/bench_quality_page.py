@@ -191,9 +191,10 @@ def _others(found: Results) -> list[str]:
         "## Traps",
         "",
         "Clips in which nothing is to be mended; each figure is the worst frame's. Wrongly repaired: further from the "
-        "truth than before by 16/255 or more, whatever pass did it: less lies within what these clips' grain (σ 3/255) makes of "
-        "a pixel, and the goal is for what shows. Touched: changed by dirt and scratches at all, grain "
-        "included. Without `stabilise`: the camera of these clips trembles, and nobody can tell that from the gate.",
+        "truth than before by 16/255 or more, whatever pass did it: less lies within what these clips' grain "
+        "(σ 3/255) makes of a pixel, and the goal is for what shows. Touched: changed by dirt and scratches at all, "
+        "grain included. Without `stabilise`: the camera of these clips trembles, and nobody can tell that from the "
+        "gate.",
         "",
         *table(head, rows),
         "",
