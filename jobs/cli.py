@@ -5,7 +5,6 @@ Imports of Ray and torch wait until a command needs them: ``reelmend --help`` an
 
 from __future__ import annotations
 
-import enum
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,24 @@ from typing import Annotated
 
 import typer
 
+from jobs import cli_bench, cli_nets
+from jobs.cli_options import (
+    DEFAULT_SERVER,
+    Address,
+    Bag,
+    Config,
+    JobId,
+    Json,
+    Out,
+    Outs,
+    Overwrite,
+    Server,
+    Set,
+    Shard,
+    Sources,
+    Span,
+    end,
+)
 from pipeline.errors import CallError, ReelmendError
 
 app = typer.Typer(
@@ -22,45 +39,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-nets_app = typer.Typer(help="The nets that a chain can name.", no_args_is_help=True)
-app.add_typer(nets_app, name="nets")
-bench_app = typer.Typer()
-app.add_typer(bench_app, name="bench")
-
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Films, folders or globs: any fsspec URI.")]
-Out = Annotated[str, typer.Option("--out", help="Where the restored reels go: any fsspec URI.")]
-Config = Annotated[str, typer.Option("-c", "--config", help="A preset's name, or a YAML file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Put a value over the config's (YAML).")]
-Span = Annotated[str | None, typer.Option("--frames", metavar="A:B", help="Only these frames, half-open, from 0.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace deliverables of another plan.")]
-Bag = Annotated[bool, typer.Option("--bag", help="Also make a BagIt bag of every reel, in OUT/bags.")]
-Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only every N-th reel, from the I-th.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Address = Annotated[str, typer.Option("--address", help="local, auto, HOST:PORT or ray://HOST:PORT.")]
-Server = Annotated[str, typer.Option("--address", help="The cluster's job server, http://HEAD:8265.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `submit` printed.")]
-Outs = Annotated[list[str], typer.Argument(metavar="OUT…", help="Outputs of runs.")]
-
-
-class Precision(enum.StrEnum):
-    """As ``engine.precision`` of a config."""
-
-    exact = "exact"
-    fast = "fast"
-
-
-class Kernels(enum.StrEnum):
-    """As ``engine.kernels`` of a config."""
-
-    torch = "torch"
-    compiled = "compiled"
-
-
-DEFAULT_SERVER = "http://127.0.0.1:8265"
-
-
-def _end(status: int) -> None:
-    raise typer.Exit(status)
+app.add_typer(cli_nets.app, name="nets")
+app.add_typer(cli_bench.app, name="bench")
 
 
 @app.command()
@@ -68,7 +48,7 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder for the demo's 
     """Make a small damaged reel whose truth is known, restore it, and show what came of it."""
     from jobs.demo import run_demo
 
-    _end(run_demo(out))
+    end(run_demo(out))
 
 
 @app.command()
@@ -76,7 +56,7 @@ def probe(source: Annotated[str, typer.Argument(metavar="SOURCE")], as_json: Jso
     """Say what a film is: picture, rate, colour, other streams."""
     from jobs.plan import show_probe
 
-    _end(show_probe(source, as_json=as_json))
+    end(show_probe(source, as_json=as_json))
 
 
 @app.command()
@@ -95,7 +75,7 @@ def plan(
     from jobs.restore import make_job
 
     job = make_job(sources, out, config=config, overrides=overrides or (), frames=frames, shard=shard)
-    _end(show_plan(job, as_json=as_json, fps=fps))
+    end(show_plan(job, as_json=as_json, fps=fps))
 
 
 @app.command()
@@ -128,7 +108,7 @@ def restore(
         shard=shard,
         bag=bag,
     )
-    _end(run(job, address=address, as_json=as_json, log=log))
+    end(run(job, address=address, as_json=as_json, log=log))
 
 
 @app.command()
@@ -143,7 +123,7 @@ def preview(
     """One frame as the source has it and as configs would restore it, side by side."""
     from jobs.preview import show_preview
 
-    _end(show_preview(source, at, configs or (), out))
+    end(show_preview(source, at, configs or (), out))
 
 
 @app.command()
@@ -162,7 +142,7 @@ def submit(
     """Restore reels as a job of a Ray cluster."""
     from jobs.submit import submit as hand_in
 
-    _end(
+    end(
         hand_in(
             sources,
             out,
@@ -187,7 +167,7 @@ def logs(
     """Print what a submitted job has printed."""
     from jobs.submit import show_logs
 
-    _end(show_logs(job, address=address, follow=follow))
+    end(show_logs(job, address=address, follow=follow))
 
 
 @app.command()
@@ -195,7 +175,7 @@ def stop(job: JobId, address: Server = DEFAULT_SERVER) -> None:
     """Stop a submitted job; what is in its ledger is kept."""
     from jobs.submit import stop as ask
 
-    _end(ask(job, address=address))
+    end(ask(job, address=address))
 
 
 @app.command()
@@ -208,10 +188,10 @@ def status(
     if address is not None:
         from jobs.submit import show_job
 
-        _end(show_job(target, address=address, as_json=as_json))
+        end(show_job(target, address=address, as_json=as_json))
     from jobs.status import show_status
 
-    _end(show_status(target, as_json=as_json))
+    end(show_status(target, as_json=as_json))
 
 
 @app.command()
@@ -226,7 +206,7 @@ def audit(
     """The shots to review first, over all reels of the outputs; status 1 where a rule marked `fail` fired."""
     from jobs.audit import show_audit
 
-    _end(show_audit(outs, worst=worst, as_json=as_json, where=where))
+    end(show_audit(outs, worst=worst, as_json=as_json, where=where))
 
 
 @app.command()
@@ -234,7 +214,7 @@ def verify(outs: Outs, as_json: Json = False) -> None:
     """Hash and decode again everything that runs have published; status 1 where something is not as it was."""
     from jobs.verify import show_verify
 
-    _end(show_verify(outs, as_json=as_json))
+    end(show_verify(outs, as_json=as_json))
 
 
 @app.command()
@@ -248,7 +228,7 @@ def undo(
     """Rebuild the source's frames from deliverable and residual, and prove each by its hash."""
     from jobs.undo import show_undo
 
-    _end(show_undo(reel, to=to, as_json=as_json))
+    end(show_undo(reel, to=to, as_json=as_json))
 
 
 @app.command()
@@ -260,7 +240,7 @@ def compare(
     """Figures between two films, frame by frame."""
     from jobs.compare import show_compare
 
-    _end(show_compare(a, b, as_json=as_json))
+    end(show_compare(a, b, as_json=as_json))
 
 
 @app.command()
@@ -268,93 +248,7 @@ def clean(out: Annotated[str, typer.Argument(metavar="OUT")], as_json: Json = Fa
     """Delete what runs keep below OUT/.work: indexes, and segments of reels that were not finished."""
     from jobs.clean import clean as sweep
 
-    _end(sweep(out, as_json=as_json))
-
-
-@bench_app.callback(invoke_without_command=True)
-def bench(
-    context: typer.Context,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as Markdown.")] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Only these parts.")] = None,
-) -> None:
-    """Measure orchestration, memory, planning, start-up and restorers on this machine."""
-    if context.invoked_subcommand is not None:
-        return
-    from jobs.bench import run_bench
-
-    _end(run_bench(out, only))
-
-
-@bench_app.command("net")
-def bench_net(
-    nets: Annotated[list[str] | None, typer.Argument(metavar="[NET]…", help="Names of the registry, or paths.")] = None,
-    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Of the picture, in px.")] = "512x512",
-    precision: Annotated[Precision, typer.Option("--precision", help="bfloat16 or float32.")] = Precision.fast,
-    kernels: Annotated[Kernels, typer.Option("--kernels", help="As engine.kernels of a config.")] = Kernels.torch,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda:0.")] = "cpu",
-    threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Of the CPU.")] = 1,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Calls of each form.")] = 5,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the figures there, as Markdown.")] = None,
-) -> None:
-    """Measure nets: speed, against the plain form and the machine's ceiling, memory, error, where the time goes."""
-    from jobs.bench import run_bench_net
-
-    _end(
-        run_bench_net(
-            out,
-            size,
-            nets or ["nafnet-sidd-w32"],
-            precision=precision.value,
-            kernels=kernels.value,
-            device=device,
-            threads=threads,
-            rounds=rounds,
-        )
-    )
-
-
-@bench_app.command("film")
-def bench_film(
-    data: Annotated[
-        list[str] | None, typer.Option("--data", metavar="URI", help="Photographs: those that training holds out.")
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="All of them: for photographs that no net was trained on.")
-    ] = False,
-    overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
-    films: Annotated[
-        list[str] | None,
-        typer.Option("--films", metavar="SOURCE", help="Real films: before and after."),
-    ] = None,
-    vapoursynth: Annotated[
-        str | None, typer.Option("--vapoursynth", metavar="PYTHON", help="A Python that has VapourSynth and plugins.")
-    ] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="In place of the presets' net.")] = None,
-    overrides: Set = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny clips, for a first look.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the page there, its pictures beside it.")] = None,
-) -> None:
-    """Measure how well the presets mend film whose truth is known, beside what others make of it."""
-    from jobs.bench_quality import run_bench_film
-
-    said = [("--data", d) for d in data or []] + [("--overlays", overlays)] + [("--films", f) for f in films or []]
-    said += [("--vapoursynth", vapoursynth and "PYTHON"), ("--weights", weights)]
-    words = [f"{option} {value}" for option, value in said if value]
-    words += [option for option, given in (("--all", every), ("--quick", quick)) if given]
-    _end(
-        run_bench_film(
-            out,
-            data=data or [],
-            every=every,
-            overlays=overlays,
-            films=films or [],
-            vapoursynth=vapoursynth,
-            weights=weights,
-            overrides=overrides or [],
-            quick=quick,
-            command=" ".join(["reelmend bench film", *words]),
-        )
-    )
+    end(sweep(out, as_json=as_json))
 
 
 @app.command()
@@ -375,7 +269,7 @@ def train(
     """Train a net, or go on where it was stopped; its weights can be named in a chain at once."""
     from jobs.train import train as run
 
-    _end(
+    end(
         run(
             config,
             out,
@@ -388,38 +282,6 @@ def train(
             address=address,
         )
     )
-
-
-@nets_app.command("list")
-def nets_list(as_json: Json = False) -> None:
-    """The nets of the registry."""
-    from jobs.nets import show_nets
-
-    _end(show_nets(as_json=as_json))
-
-
-@nets_app.command("check")
-def nets_check(
-    net: Annotated[str, typer.Argument(metavar="NET", help="A name of the registry, a path or a URI.")],
-    sha256: Annotated[str | None, typer.Option("--sha256", help="Hash that the file must have.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Check a net's hash, keys and one forward pass, and show its card."""
-    from jobs.nets import check_net
-
-    _end(check_net(net, sha256, as_json=as_json))
-
-
-@nets_app.command("fetch")
-def nets_fetch(
-    uri: Annotated[str, typer.Argument(metavar="URI")],
-    sha256: Annotated[str, typer.Option("--sha256", help="Hash that the file must have.")],
-    as_json: Json = False,
-) -> None:
-    """Fetch weights into the cache of this machine."""
-    from jobs.nets import fetch_net
-
-    _end(fetch_net(uri, sha256, as_json=as_json))
 
 
 def guarded(call: Callable[[], None]) -> int:
