@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Ray sends usage figures unless it is told not to before it starts.
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup setup-browser demo test test-all lint format bench fuzz clean
+.PHONY: setup setup-browser demo test test-ray test-rest test-all lint format bench fuzz clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -42,8 +42,15 @@ setup-browser:
 demo: setup
 	$(BIN)/reelmend demo --out demo-out
 
+# Those that start Ray wait for its processes most of the time: meanwhile the others use the second core.
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-rest test-ray
+
+test-rest: setup
+	$(BIN)/python -m pytest -m "not slow and not cluster"
+
+test-ray: setup
+	$(BIN)/python -m pytest -m "not slow and cluster"
 
 test-all: setup
 	$(BIN)/python -m pytest

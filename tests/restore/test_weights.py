@@ -537,12 +537,11 @@ class TestHostile:
         small = {"arch": "nafnet", "width": 2, "enc_blk_nums": [], "middle_blk_num": 1, "dec_blk_nums": []}
         WRAPPINGS[wrapping](state(small), path)
         content = bytearray(path.read_bytes())
-        # Most of what matters stands at the two ends.
-        at = st.one_of(
-            st.integers(0, 300), st.integers(0, len(content) - 1), st.integers(len(content) - 300, len(content) - 1)
-        )
+        # Most of what matters stands at the two ends. Torch's old files hold addresses, so that their length is not the
+        # same each time: what is drawn must not hang on it.
+        at = st.one_of(st.integers(0, 300), st.integers(0, 1 << 16), st.integers(-300, -1))
         for place, byte in data.draw(st.lists(st.tuples(at, st.integers(0, 255)), min_size=1, max_size=8)):
-            content[place] = byte
+            content[place % len(content)] = byte
         path.write_bytes(content)
         with contextlib.suppress(ReelmendError):  # anything else fails the test
             weights.load(resolve(path))
