@@ -44,6 +44,7 @@ demo: setup
 
 # Those that start Ray wait for its processes most of the time: meanwhile the others use the second core.
 test: setup
+	@echo "two halves side by side; each tells what came when it has ended, after some ten minutes on two cores"
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-rest test-ray
 
 test-rest: setup

@@ -202,8 +202,7 @@ def _figures(
     seen: Survey, parts: Sequence[Frames], meters: _Meters, plan: Plan
 ) -> tuple[Figures, Figures, list[float]]:
     first, last, reel = plan.first, plan.last, plan.reel
-    a, b = first - seen.first, last - seen.first
-    source = Survey(first, *(getattr(seen, name)[a:b] for name in Survey.signals()))
+    source = seen.rows(first - seen.first, last - seen.first)
     look = Look(first, last, reel.colour, reel.width)
     for part in parts:
         look.see(part)
@@ -219,7 +218,7 @@ def weave(source: Survey, output: Survey, reel: Reel) -> tuple[float | None, flo
     stands in the source; None where there is none, or the shifts between frames are not borne out."""
     lies: list[tuple[int, float, float]] = []
     for a, b in shots(source):
-        one, other = (_shot(s, a, b) for s in (source, output))
+        one, other = (s.rows(a, b) for s in (source, output))
         if stabilise(one, _MOVES, reel)[:, 2].any():
             continue
         before, after = _lies(one, reel), _lies(other, reel)
@@ -230,10 +229,6 @@ def weave(source: Survey, output: Survey, reel: Reel) -> tuple[float | None, flo
     frames, *squares = np.array(lies).T
     before, after = (float(np.sqrt((frames * s).sum() / frames.sum())) for s in squares)
     return before, after
-
-
-def _shot(found: Survey, a: int, b: int) -> Survey:
-    return Survey(found.first + a, *(getattr(found, name)[a:b] for name in Survey.signals()))
 
 
 def _lies(shot: Survey, reel: Reel) -> float | None:

@@ -47,7 +47,7 @@ def plan_curves(survey: Survey, chain: Sequence[PassPlan], reel: Reel) -> Curves
     A frame that repeats the one before is treated as that one is: copies stay copies, and the passes behind know them.
     """
     names, values = {}, {}
-    parts = [_rows(survey, a, b) for a, b in shots(survey)]
+    parts = [survey.rows(a, b) for a, b in shots(survey)]
     copies = np.concatenate([_copies(shot, reel) for shot in parts])
     shown = np.maximum.accumulate(np.where(copies, 0, np.arange(len(survey))))
     for p in chain:
@@ -58,10 +58,6 @@ def plan_curves(survey: Survey, chain: Sequence[PassPlan], reel: Reel) -> Curves
         names[p.name] = columns
         values[p.name] = rows if p.kind == "duplicates" else rows[shown]
     return Curves(survey.first, names, values)
-
-
-def _rows(survey: Survey, a: int, b: int) -> Survey:
-    return Survey(survey.first + a, *(getattr(survey, name)[a:b] for name in Survey.signals()))
 
 
 def deflicker(shot: Survey, settings: Mapping[str, Any], reel: Reel) -> Rows:  # noqa: ARG001

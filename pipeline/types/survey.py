@@ -44,6 +44,10 @@ class Survey:
     def last(self) -> int:
         return self.first + len(self)
 
+    def rows(self, a: int, b: int) -> Survey:
+        """Those of its frames that stand in the rows ``[a, b)``."""
+        return Survey(self.first + a, *(getattr(self, name)[a:b] for name in self.signals()))
+
     @classmethod
     def signals(cls) -> tuple[str, ...]:
         """The arrays' names, in order."""

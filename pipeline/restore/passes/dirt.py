@@ -148,7 +148,8 @@ class DirtPass:
         have its dirt as well. The outermost only helps to clean the one beside it."""
 
         def differs(p: Tensor, q: Tensor) -> float:
-            return float(np.abs(self._kept.luma(p) - self._kept.luma(q)).mean())
+            # The same both ways: known by the pair, which stands in several windows.
+            return self._kept.of("differs", self._differs, *sorted((p, q), key=id))
 
         here = window[self.radius]
         # The median: one frame that flashes would make repeats of all others.
@@ -167,6 +168,9 @@ class DirtPass:
                     copies += 1
         # Of more copies only those in the middle would see past them on both sides, and the dirt would blink.
         return sides if copies < self.radius else ([], [])
+
+    def _differs(self, p: Tensor, q: Tensor) -> float:
+        return float(np.abs(self._kept.luma(p) - self._kept.luma(q)).mean())
 
     def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> Suspects:
         moved = [motion.warp(self._planes(p), self._flow(here, p)) for p in (before, after)]
