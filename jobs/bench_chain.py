@@ -46,8 +46,11 @@ class Run:
     """Of surveying and restoring; not of reading or writing."""
 
 
-def run(clip: Clip, spec: Spec) -> Run:
-    """Restore a clip by a spec. Raises CallError where its nets cannot be had."""
+def run(clip: Clip, spec: Spec, own: Mapping[str, Factory] | None = None) -> Run:
+    """Restore a clip by a spec; ``own``: what makes passes of these kinds in place of the chain's own.
+
+    Raises CallError where its nets cannot be had.
+    """
     nets = find_nets(spec)
     with tempfile.TemporaryDirectory(prefix="reelmend-bench-") as folder:
         path = Path(folder, "clip.mkv")
@@ -63,7 +66,7 @@ def run(clip: Clip, spec: Spec) -> Run:
     watch = Watch()
     parts: list[NDArray[Any]] = []
     flags: dict[int, Sequence[str]] = {}
-    worker = Restorer(plan.chain, spec.engine, nets, "cpu", factories=watch.factories())
+    worker = Restorer(plan.chain, spec.engine, nets, "cpu", factories={**watch.factories(), **(own or {})})
     for tile, found in through(worker, frames, plan, curves):
         parts.append(as_clip(found)[tile.overlap :])
         flags |= worker.flags

@@ -34,6 +34,10 @@ _PRESET = "nafnet-film"
 """The training preset whose split of the pictures is the benchmark's: what it holds out is measured on."""
 
 
+Which = Literal["held out", "trained", "all"]
+"""Photographs of a folder: see ``Pictures.chosen``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """How much is measured."""
@@ -42,6 +46,8 @@ class Size:
     """px, of a clip."""
     height: int = 288
     frames: int = 28
+    film: int = WIDTH
+    """px, of the film that it is cut from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +79,9 @@ class Pictures:
     items: Sequence[Item]
     bank: Bank
     dirt: Dirt | None
-    chosen: Literal["shipped", "held out", "all"]
-    """The photograph that ships with the project, those that the training preset holds out of a folder, or all of it.
+    chosen: Literal["shipped", "held out", "trained", "all"]
+    """The photograph that ships with the project, those that the training preset holds out of a folder, those that it
+    does not, or all of it.
     What a net has seen of them is another question: ``bench_seen``."""
 
     def stills(self, first: int) -> list[Clip]:
@@ -83,8 +90,9 @@ class Pictures:
         return [self.bank.still(item, 1.0 if k else 0.0) for k, item in enumerate(chosen)]
 
 
-def pictures(data: Sequence[str], overlays: str | None, *, every: bool = False) -> Pictures:
-    """Those of ``data`` that training holds out, or every one; without any, the photograph that ships with the project.
+def pictures(data: Sequence[str], overlays: str | None, which: Which = "held out") -> Pictures:
+    """Those of ``data`` that training holds out, those that it does not, or every one; without any, the photograph that
+    ships with the project.
 
     Raises CallError where there is none, or a folder is no folder of stills.
     """
@@ -98,9 +106,12 @@ def pictures(data: Sequence[str], overlays: str | None, *, every: bool = False) 
     if any(s.kind != "stills" or s.damaged for s in said.sources):
         raise CallError("the benchmark is made from stills", where="--data", todo="Give folders of clean photographs")
     split = find(said, spec.seed)
-    if every:
-        return Pictures(sorted((*split.train, *split.validation), key=lambda i: i.name), bank, dirt, "all")
-    return Pictures(split.validation, bank, dirt, "held out")
+    items = {
+        "held out": split.validation,
+        "trained": split.train,
+        "all": sorted((*split.train, *split.validation), key=lambda i: i.name),
+    }
+    return Pictures(items[which], bank, dirt, which)
 
 
 MOVING = Motion(still=0, pan=3.0, zoom=0.004, turn=0.15, objects=(2, 2), object_speed=8.0, limbs=1, uneven=0, lines=1)
@@ -127,7 +138,7 @@ _NO_MORE: Mapping[str, Any] = {
     "flicker_local": 0.0,
 }
 """What a recipe of dirt alone lacks."""
-_DAMAGED: Mapping[str, tuple[str, Motion, Recipe]] = {
+DAMAGED: Mapping[str, tuple[str, Motion, Recipe]] = {
     "pan": ("the camera pans, things move; colour", MOVING, _WORN),
     "old": (
         "the same, monochrome, coarse grain, much dirt, three scratches",
@@ -160,7 +171,7 @@ _HEAVY = replace(
     grain=8 / 255,
     grain_lag=2,
 )
-_WRECKED: Mapping[str, tuple[str, Motion, Recipe]] = {
+WRECKED: Mapping[str, tuple[str, Motion, Recipe]] = {
     "worn still": (
         "a camera that stands, monochrome; coarse grain, dirt upon dirt",
         _STILL,
@@ -178,8 +189,8 @@ _WOVEN: Mapping[str, tuple[float, float]] = {"weave": (2.0, 0.3), "slow weave": 
 def damaged(found: Pictures, size: Size, *, only: Collection[str] | None = None) -> list[Case]:
     """The clips that are scored; ``only``: these of them."""
     return [
-        _case(name, about, found, size, number, motion, recipe)
-        for number, (name, (about, motion, recipe)) in enumerate(_DAMAGED.items())
+        made(name, about, found, size, number, motion, recipe)
+        for number, (name, (about, motion, recipe)) in enumerate(DAMAGED.items())
         if only is None or name in only
     ]
 
@@ -187,8 +198,8 @@ def damaged(found: Pictures, size: Size, *, only: Collection[str] | None = None)
 def worn(found: Pictures, size: Size) -> list[Case]:
     """The clips of heavily worn film."""
     return [
-        _case(name, about, found, size, _FIRST_WRECK + number, motion, recipe)
-        for number, (name, (about, motion, recipe)) in enumerate(_WRECKED.items())
+        made(name, about, found, size, _FIRST_WRECK + number, motion, recipe)
+        for number, (name, (about, motion, recipe)) in enumerate(WRECKED.items())
     ]
 
 
@@ -197,35 +208,38 @@ def woven(found: Pictures, size: Size) -> list[Case]:
     cases = []
     for number, (name, (sigma, memory)) in enumerate(_WOVEN.items()):
         recipe = replace(_WORN, scratches=0, dirt=2, overlays=0, weave=sigma, weave_memory=memory)
-        cases.append(_case(name, f"σ {sigma:g} px at 2048 px, ρ {memory:g}", found, size, 4 + number, _QUIET, recipe))
+        cases.append(made(name, f"σ {sigma:g} px at 2048 px, ρ {memory:g}", found, size, 4 + number, _QUIET, recipe))
     return cases
 
 
-def _case(name: str, about: str, found: Pictures, size: Size, number: int, motion: Motion, recipe: Recipe) -> Case:
+def made(name: str, about: str, found: Pictures, size: Size, number: int, motion: Motion, recipe: Recipe) -> Case:
+    """A clip of the pictures from ``number`` on, which is its seed as well."""
     stills, seed = found.stills(number), SEED + number
 
     def shot(way: NDArray[np.float32] | None) -> Clip:
         rng = np.random.default_rng(seed)
-        return footage(stills, motion, rng, frames=size.frames, size=(size.height, size.width), width=WIDTH, track=way)
+        return footage(
+            stills, motion, rng, frames=size.frames, size=(size.height, size.width), width=size.film, track=way
+        )
 
     truth = given = shot(None)
     if recipe.weave:
         # Where a shot's picture lies as a whole is nobody's to know: the weave is about the truth's place.
-        way = track(size.frames, recipe, seed, width=WIDTH)
+        way = track(size.frames, recipe, seed, width=size.film)
         given = shot(way - way.mean(axis=0, dtype=np.float32))
         recipe = replace(recipe, weave=0.0)
     if recipe.monochrome:
         luma = np.einsum("nchw,c->nhw", truth, np.array((0.2126, 0.7152, 0.0722), np.float32))
         truth = np.ascontiguousarray(np.repeat(luma[:, None], 3, axis=1))
-    made = damage(given, recipe, seed, width=WIDTH, overlays=found.dirt)
+    harmed = damage(given, recipe, seed, width=size.film, overlays=found.dirt)
     # As bright as the shot is on the whole, which is nobody's to know either: the flicker is about that.
-    truth = np.clip(truth * made.gain.mean() + made.offset.mean(), 0, 1)
+    truth = np.clip(truth * harmed.gain.mean() + harmed.offset.mean(), 0, 1)
     # Dirt by itself, the same draws: what grain and flicker change beneath a faint spot is no dirt to be seen.
-    alone = damage(given, replace(recipe, **_NO_MORE), seed, width=WIDTH, overlays=found.dirt)
+    alone = damage(given, replace(recipe, **_NO_MORE), seed, width=size.film, overlays=found.dirt)
     lit = np.abs(alone.damaged - alone.target).max(axis=1)
-    spots, lines = made.masks["dirt"], made.masks["scratches"] | made.masks["hairs"]
+    spots, lines = harmed.masks["dirt"], harmed.masks["scratches"] | harmed.masks["hairs"]
     grainy = damage(
-        truth, replace(recipe, **{**_NO_MORE, "grain": recipe.grain}, dirt=0, overlays=0), seed, width=WIDTH
+        truth, replace(recipe, **{**_NO_MORE, "grain": recipe.grain}, dirt=0, overlays=0), seed, width=size.film
     )
     averaged = truth + (grainy.damaged - truth) / np.float32(np.sqrt(size.frames))
-    return Case(name, about, made.damaged, truth, spots, spots & (lit > _VISIBLE), lines, averaged)
+    return Case(name, about, harmed.damaged, truth, spots, spots & (lit > _VISIBLE), lines, averaged)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jobs import bench_films
 from jobs.bench_chain import Run, as_clip, as_frames, run
-from jobs.bench_clips import WIDTH, Case, Pictures, Size, damaged, pictures, worn, woven
+from jobs.bench_clips import Case, Pictures, Size, damaged, pictures, worn, woven
 from jobs.bench_films import Mended
 from jobs.bench_peers import missing, peers
 from jobs.bench_quality_page import write_page
@@ -146,7 +146,7 @@ def run_bench_film(
     specs = {name: _with(load_spec(name, overrides), weights) for name in bench_films.PRESETS}
     size = _QUICK if quick else Size()
     cut = {name: of_the_film(specs[name], size) for name in PRESETS}
-    found = measured(pictures(data, overlays, every=every), size, cut, vapoursynth)
+    found = measured(pictures(data, overlays, "all" if every else "held out"), size, cut, vapoursynth)
     began = time.perf_counter()
     found.film_frames = bench_films.FEW if quick else bench_films.MOST
     workers = 1 if quick else CORES
@@ -168,7 +168,7 @@ def _with(spec: Spec, weights: str | None) -> Spec:
 def of_the_film(spec: Spec, size: Size) -> Spec:
     """The spec with the largest blotch as a share of the clip that comes to its share of the film's whole picture: the
     clips are cut from a wider film, and their dirt is that film's."""
-    part = (WIDTH / size.width) ** 2
+    part = (size.film / size.width) ** 2
 
     def scaled(p: Pass) -> Pass:
         if not isinstance(p, DirtPass):

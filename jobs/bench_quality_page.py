@@ -70,11 +70,10 @@ def write_page(found: Results, out: Path | None, *, command: str) -> str:
 
 
 def _about(found: Results) -> str:
-    from jobs.bench_clips import WIDTH
 
     size = found.size
     return _ABOUT.format(
-        photographs=found.photographs, frames=size.frames, width=size.width, height=size.height, film=WIDTH
+        photographs=found.photographs, frames=size.frames, width=size.width, height=size.height, film=size.film
     )
 
 

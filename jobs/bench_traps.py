@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from jobs.bench_clips import MOVING, SEED, WIDTH, Case, Pictures, Size
+from jobs.bench_clips import MOVING, SEED, Case, Pictures, Size
 from pipeline.train.clips import Clip
 from pipeline.train.footage import Motion, footage
 
@@ -20,18 +20,26 @@ def clean(found: Pictures, size: Size) -> Case:
 
 def traps(found: Pictures, size: Size) -> list[Case]:
     """Clips that look damaged and are not; with a little grain."""
-    return [
-        _nothing(name, about, _grained(make(_shot(found, size, number, _CALM), np.random.default_rng(number)), number))
-        for number, (name, (about, make)) in enumerate(_TRAPS.items())
-    ]
+    return [trap(found, size, number, name, *of) for number, (name, of) in enumerate(TRAPS.items())]
 
 
-_CALM = Motion(still=0, pan=0.5, zoom=0, turn=0, objects=(0, 0), limbs=0, uneven=0, lines=0)
+def trap(
+    found: Pictures, size: Size, number: int, name: str, about: str, make: Make, motion: Motion | None = None
+) -> Case:
+    """What ``make`` makes of a shot of the pictures from ``number`` on, which is its seed as well."""
+    shot = _shot(found, size, number, motion or CALM)
+    return _nothing(name, about, _grained(make(shot, np.random.default_rng(number)), number))
+
+
+Make = Callable[[Clip, np.random.Generator], Clip]
+CALM = Motion(still=0, pan=0.5, zoom=0, turn=0, objects=(0, 0), limbs=0, uneven=0, lines=0)
 
 
 def _shot(found: Pictures, size: Size, number: int, motion: Motion) -> Clip:
     rng = np.random.default_rng(SEED + 100 + number)
-    return footage(found.stills(number), motion, rng, frames=size.frames, size=(size.height, size.width), width=WIDTH)
+    return footage(
+        found.stills(number), motion, rng, frames=size.frames, size=(size.height, size.width), width=size.film
+    )
 
 
 def _nothing(name: str, about: str, clip: Clip) -> Case:
@@ -137,7 +145,7 @@ def _panels(clip: Clip, rng: np.random.Generator) -> Clip:
     return clip
 
 
-_TRAPS: Mapping[str, tuple[str, Callable[[Clip, np.random.Generator], Clip]]] = {
+TRAPS: Mapping[str, tuple[str, Make]] = {
     "rain": ("streaks, new in every frame", _rain),
     "snow": ("flakes that fall", _snow),
     "sparkle": ("points of light on the lower half, new in every frame", _sparkle),

@@ -96,3 +96,23 @@ def bench_film(
             command=" ".join(["reelmend bench film", *words]),
         )
     )
+
+
+@app.command("spots")
+def bench_spots(
+    data: Annotated[
+        list[str] | None, typer.Option("--data", metavar="URI", help="Photographs: those that training takes.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All of them: for photographs that nothing was learned from.")
+    ] = False,
+    overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Of twelve clips and more each.")] = 3,
+    learn: Annotated[
+        Path | None, typer.Option("--learn", metavar="FILE", help="Learn from the clips, and write the nets there.")
+    ] = None,
+) -> None:
+    """Measure what `dirt` takes and leaves, spot by spot, on many damaged clips and traps; or learn it from them."""
+    from jobs.bench_spots import run_bench_spots
+
+    end(run_bench_spots(data or [], overlays, which="all" if every else "trained", rounds=rounds, into=learn))

@@ -109,7 +109,9 @@ class DirtPass(Treatment):
     threshold: float = Field(default=0.1, gt=0.0, lt=1.0)
     """How far a pixel must stand out from both neighbours, in the same direction, as a share of full range."""
     trust: float = Field(default=1.0, gt=0.0, le=16.0)
-    """Px by which movement there and back may disagree around a spot before the spot is left alone."""
+    """Px by which movement there and back may disagree around a spot before that speaks against its being dirt."""
+    doubt: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Likelihood, by all that was learned of spots, of its being a thing that moves, above which one is left alone."""
     largest: float = Field(default=0.01, gt=0.0, le=0.5)
     """Area of the largest blotch, as a share of the picture (0.01: 100 px in radius at 2K); more is what passes by."""
     most: float = Field(default=0.08, gt=0.0, le=1.0)

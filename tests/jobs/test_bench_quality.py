@@ -54,7 +54,7 @@ def test_dirt_is_seen_by_what_it_changes_itself() -> None:
         assert (case.seen <= case.dirt).all()
     case = damaged(found, SMALL, only=("pan",))[0]
     quiet = replace(bench_clips._WORN, grain=0.0, flicker=0.0, flicker_local=0.0, flicker_offset=0.0)
-    same = bench_clips._case("pan", "", found, SMALL, 0, bench_clips.MOVING, quiet)
+    same = bench_clips.made("pan", "", found, SMALL, 0, bench_clips.MOVING, quiet)
     assert np.array_equal(case.seen, same.seen)
     assert case.seen.any()
 
@@ -78,7 +78,7 @@ def test_pictures_that_training_holds_out_are_told_from_those_it_sees(tmp_path: 
     assert held.chosen == "held out"
     split = find(Data(sources=(DataSource(uri=str(tmp_path)),)), 1)
     assert [i.name for i in held.items] == [i.name for i in split.validation]
-    every = pictures([str(tmp_path)], None, every=True)
+    every = pictures([str(tmp_path)], None, "all")
     assert every.chosen == "all"
     assert [i.name for i in every.items] == [f"{n}.png" for n in range(5)]
     with pytest.raises(CallError, match="made from stills"):
@@ -143,7 +143,7 @@ def test_who_lacks_a_filter_or_a_plugin_is_left_out(monkeypatch: pytest.MonkeyPa
 def test_the_largest_blotch_is_a_share_of_the_films_picture() -> None:
     spec = load_spec("clean")
     was, now = (next(p.largest for p in s.chain if p.kind == "dirt") for s in (spec, of_the_film(spec, Size())))
-    assert now == pytest.approx(was * (bench_clips.WIDTH / Size().width) ** 2)
+    assert now == pytest.approx(was * (Size().film / Size().width) ** 2)
 
 
 def test_everything_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

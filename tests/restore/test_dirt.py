@@ -18,7 +18,7 @@ from tests.restore.test_suspects import blotch
 Film = NDArray[np.float32]
 """(N, H, W, 3) RGB."""
 LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)
-SETTINGS = {"threshold": 0.1, "trust": 1.0, "largest": 0.01, "most": 0.08}
+SETTINGS = {"threshold": 0.1, "trust": 1.0, "doubt": 0.5, "largest": 0.01, "most": 0.08}
 R = dirt.DirtPass.radius
 
 
@@ -27,8 +27,8 @@ def colour(frames: int = 7, tint: Sequence[float] = (0.35, 0.5, 0.9)) -> Film:
     return pan(frames, size=(160, 240))[..., None] * np.array(tint, np.float32) + np.float32(0.05)
 
 
-def grey(frames: int = 7) -> Film:
-    return np.repeat(pan(frames, size=(160, 240))[..., None], 3, axis=3)
+def grey(frames: int = 7, size: tuple[int, int] = (160, 240)) -> Film:
+    return np.repeat(pan(frames, size=size)[..., None], 3, axis=3)
 
 
 def grained(film: Film, one: bool = False) -> Film:
@@ -36,9 +36,14 @@ def grained(film: Film, one: bool = False) -> Film:
     return np.asarray(film + noise, np.float32)
 
 
+def pictures_of(film: Film) -> list[torch.Tensor]:
+    """Each (3, H, W)."""
+    return [torch.from_numpy(np.ascontiguousarray(f.transpose(2, 0, 1))) for f in film]
+
+
 def mended(film: Film) -> tuple[Film, list[frozenset[str]]]:
     """Every frame with whole neighbours; the others as they are."""
-    pictures = [torch.from_numpy(np.ascontiguousarray(f.transpose(2, 0, 1))) for f in film]
+    pictures = pictures_of(film)
     one = dirt.DirtPass(SETTINGS)
     out, marks = film.copy(), [frozenset[str]()] * len(film)
     for k in range(R, len(film) - R):
@@ -113,7 +118,7 @@ def touched(film: Film) -> float:
 def test_what_lies_beside_an_edge_that_moves_otherwise_is_no_dirt(monkeypatch: pytest.MonkeyPatch) -> None:
     film = stalks()
     assert touched(film) == 0.0
-    monkeypatch.setattr(dirt, "carried", lambda *_: False)
+    monkeypatch.setattr(dirt, "likelihood", lambda rows: np.zeros(len(rows), np.float32))
     assert touched(film) > 1e-3, "the film shows nothing of what it is here for"
 
 

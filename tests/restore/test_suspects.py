@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import motion
-from pipeline.restore.passes.suspects import amid_movement
 from tests.restore.test_passes import Clip, bar, frames_of, pan, restored
 
 LARGE = "{pass: dirt, largest: 0.05}"
@@ -46,41 +44,15 @@ def test_it_stays_where_both_neighbours_have_the_like_or_one_has_its_twin() -> N
         assert "fast-motion" in worker.flags[3]
 
 
-def test_a_twin_far_away_in_one_neighbour_is_chance_in_both_it_is_a_thing() -> None:
-    clean = pan(7, size=(240, 320))
-    for far, mended in (({4: (150, 205)}, True), ({2: (90, 115), 4: (150, 205)}, False)):
-        clip = clean.copy()
-        for k, (y, x) in ({3: (120, 160)} | far).items():
-            blotch(clip[k], y, x, 8, 0.02)
-        out, _ = restored(grained(clip), "pass: dirt")
-        assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, far
-
-
-def test_a_large_blotch_is_mended_though_both_neighbours_have_one_of_another_shape() -> None:
-    clean = pan(7, size=(240, 320))
-    for long, mended in ((24, True), (0, False)):
-        clip = clean.copy()
-        blotch(clip[3], 120, 160, 8, 0.02)
-        for k, (y, x) in {2: (108, 146), 4: (134, 172)}.items():
-            if long:
-                clip[k, y - 3 : y + 4, x - long // 2 : x + long // 2] = 0.02
-            else:
-                blotch(clip[k], y, x, 7, 0.02)
-        out, _ = restored(grained(clip), "pass: dirt")
-        assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, long
-
-
-@pytest.mark.parametrize("speed", [25, 30, 40])
-@pytest.mark.parametrize(("high", "setting"), [(12, LARGE), (6, "pass: dirt")])
-def test_a_thing_of_two_tones_that_moves_stays(speed: int, high: int, setting: str) -> None:
-    """A white shirt and dark trousers: one spot, of which each part has a shape."""
-    clip = pan(7, (0.4, 0.1), size=(240, 320))
-    for k, frame in enumerate(clip):
-        x = 40 + speed * k
-        frame[110 : 110 + high, x : x + 16], frame[110 + high : 110 + 2 * high, x : x + 16] = 0.97, 0.02
-    out, _ = restored(grained(clip), setting)
-    x = 40 + speed * 3
-    assert (np.abs(out - clip)[3, 110 : 110 + 2 * high, x : x + 16] > 0.1).mean() < 0.05
+@pytest.mark.parametrize("places", [{2: (90, 115), 4: (150, 205)}, {2: (108, 146), 4: (134, 172)}])
+def test_what_both_neighbours_have_opposite_each_other_is_a_thing(places: dict[int, tuple[int, int]]) -> None:
+    """Near, and further away than any flow follows."""
+    clip = pan(7, size=(240, 320))
+    for k, (y, x) in ({3: (120, 160)} | places).items():
+        blotch(clip[k], y, x, 8, 0.02)
+    out, worker = restored(grained(clip), "pass: dirt")
+    assert (out[3, 116:124, 156:164] < 0.15).all()
+    assert "fast-motion" in worker.flags[3]
 
 
 def test_many_far_twins_in_one_neighbour_are_chance_too() -> None:
@@ -91,34 +63,6 @@ def test_many_far_twins_in_one_neighbour_are_chance_too() -> None:
         blotch(clip[4], y, x, 5, 0.02)
     out, _ = restored(grained(clip), "pass: dirt")
     assert left(out, clean, 3, 120, 160, 5) < 0.05
-
-
-@pytest.mark.parametrize("side", [4, 8, 12])
-@pytest.mark.parametrize("size", [(240, 320), (576, 768)])
-def test_a_crowd_of_blobs_is_no_line(size: tuple[int, int], side: int) -> None:
-    mask = np.zeros(size, np.bool_)
-    rng = np.random.default_rng(2)
-    h, w = size[0] // 2, size[1] // 2
-    for y, x in zip(rng.integers(h - 40, h + 40, 8), rng.integers(w - 40, w + 40, 8), strict=True):
-        mask[y : y + side, x : x + side] = True
-    mask[h - 55 : h - 50, w : w + 4] = True
-    spots = motion.regions(mask)
-    dirt = np.arange(len(spots)) == spots.labels[h - 52, w + 1]
-    assert len(spots) >= 5
-    assert amid_movement(spots, dirt, ~dirt)[dirt][0]
-
-
-@pytest.mark.parametrize("in_line", [True, False])
-def test_pieces_of_a_line_are_no_crowd(in_line: bool) -> None:
-    """A scratch whose pieces were left alone does not keep the dirt beside it."""
-    mask = np.zeros((240, 320), np.bool_)
-    for k, y in enumerate(range(10, 230, 20)):
-        x = 150 + (k % 2 if in_line else (37 * k) % 60)
-        mask[y : y + 14, x : x + 2] = True
-    mask[117:124, 180:187] = True
-    spots = motion.regions(mask)
-    dirt = np.arange(len(spots)) == spots.labels[120, 183]
-    assert bool(amid_movement(spots, dirt, ~dirt)[dirt][0]) != in_line
 
 
 @pytest.mark.parametrize(("y", "x"), [(14, 160), (120, 306), (226, 40)])
@@ -175,5 +119,5 @@ def test_what_two_looks_at_dirt_find_adds_up() -> None:
         worker.found[6]["dirt_fraction"]
         for _, worker in (restored(clip, said) for said in (looks[0], looks[1], ", ".join(looks)))
     ]
-    assert 0 < share[0] < share[1]
+    assert 0 < share[0] <= share[1]
     assert share[2] == pytest.approx(share[1], rel=0.15)

@@ -43,12 +43,6 @@ _PART = 0.4
 """It counts where, together, it has this share of the spot's area in one of the neighbours."""
 _SEVERAL = 3
 """So many, in both neighbours together, are no chance, though one of them had none."""
-_CLOSE = 15
-"""Side in px of the neighbourhood that tells of unrest."""
-_UNREST = 3.0
-"""Times the picture's usual difference between the neighbours that is unrest."""
-_MOST, _LEAST = 0.2, 0.002
-"""A pixel's greatest share in unrest, and the least that is usual: shares of full range."""
 _TWIN, _TWIN_LEVEL, _TWIN_REACH = 0.8, 0.03, 3.0
 """One alone is no chance where it is the spot over again: the smaller has this share of the larger's area, and the mean
 lumas differ by no more than this share of full range. Where both neighbours have one, it may be so many times as far
@@ -56,11 +50,6 @@ away: on a dirty film one is found by chance."""
 LARGE, _SHAPED = 0.5, 1.4
 """A spot has a shape where its side is this share of the way that things go; then what is like it is no more than so
 many times as long or as wide, however it is turned."""
-_MANY = 3
-"""Spots left alone around another that speak against it: one thing that moves is no crowd."""
-_NARROW, _BESIDE, _UPRIGHT = (1.5, 0.0015), (2, 0.0025), 0.2
-"""Pieces of a line are no wider than this standard deviation, lie within so far of a column (px, or a share of the
-width where that is more), and fill this share of its height together: rain fills less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,46 +197,6 @@ def _levels(regions: Regions, luma: Picture) -> NDArray[np.float64]:
     return regions.sum(luma) / np.maximum(regions.areas, 1)
 
 
-def amid_unrest(spots: Regions, found: NDArray[np.bool_], unlike: Picture) -> NDArray[np.bool_]:
-    """(N,) whether the neighbours are of two minds close around a spot, by far more than elsewhere in the picture.
-
-    Legs that open and close, a stick, a hand: between them the neighbours may agree by chance on what is not there.
-    found: (N,) the spots that are known; beneath them nothing is asked. unlike: (H, W)
-    by how much the two neighbours differ, as they moved.
-    """
-    close = motion.mean_outside(np.minimum(unlike, _MOST), motion.grow(spots.chosen(found), 3), _CLOSE)
-    usual = max(float(np.median(unlike)), _LEAST)
-    return spots.sum(close) > _UNREST * usual * np.maximum(spots.areas, 1)
-
-
-def amid_movement(spots: Regions, dirt: NDArray[np.bool_], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) whether more around a spot was left alone as moving than was taken for dirt: then it is no safer than they.
-
-    Rain, water and crowds are full of spots of which a few always find nothing like them nearby.
-    """
-    side = max(3, spots.labels.shape[1] // 4) | 1
-    left = left & ~_of_lines(spots, left)
-    taken, moving = (motion.mean(spots.chosen(which).astype(np.float32), side) for which in (dirt, left))
-    places = np.zeros(spots.labels.shape, np.float32)
-    x, y = np.rint(spots.middles[1:][left[1:]]).astype(np.int64).T
-    np.add.at(places, (y, x), 1.0)
-    many = motion.mean(places, side) * side * side >= _MANY - 0.5
-    return spots.sum((moving > taken) & many) > 0.5 * spots.areas
-
-
-def _of_lines(spots: Regions, left: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) which spots left alone are pieces of one upright line: a scratch, or a pole. That is no crowd."""
-    width = spots.labels.shape[1]
-    narrow = left & (spots.axes()[:, 1] < max(_NARROW[0], _NARROW[1] * width))
-    if not narrow[1:].any():
-        return np.zeros(len(spots), np.bool_)
-    beside = max(_BESIDE[0], round(_BESIDE[1] * width))
-    pieces = np.pad(spots.chosen(narrow), ((0, 0), (beside, beside)))
-    filled = np.lib.stride_tricks.sliding_window_view(pieces, 2 * beside + 1, axis=1).any(-1).mean(0)
-    line = np.broadcast_to(filled > _UPRIGHT, spots.labels.shape)
-    return np.asarray(narrow & (spots.sum(line) > 0.5 * spots.areas), np.bool_)
-
-
 def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach: float) -> bool:
     """Whether the neighbours have something of a spot's kind nearby, and more than by chance: in each of them, or much
     in one.
@@ -256,17 +205,20 @@ def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach
     own size. By kind: above or below in the same plane, and together a good part as large, for what rains or sparkles
     comes in other pieces each time, and limbs turn.
     """
-    # The kind of most of it: a highlight on a coloured thing does not speak for the thing.
-    strong = suspects.by_kind[n] >= 1.0
-    kind = int(np.argmax(np.where(strong, suspects.areas[n], 0)))
-    alike = [_alike(suspects, n, kind, other, reach) for other in others]
-    count, part = [a.number for a in alike], [a.share for a in alike]
-    if not alike:
+    found = [alike(suspects, n, other, reach) for other in others]
+    count, part = [a.number for a in found], [a.share for a in found]
+    if not found:
         return False
-    return all(a.far for a in alike) or (max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL))
+    return all(a.far for a in found) or (max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL))
 
 
-class _Alike(NamedTuple):
+def kind_of(suspects: Suspects, n: int) -> int:
+    """The kind of most of a spot: a highlight on a coloured thing does not speak for the thing."""
+    strong = suspects.by_kind[n] >= 1.0
+    return int(np.argmax(np.where(strong, suspects.areas[n], 0)))
+
+
+class Alike(NamedTuple):
     """What a neighbour has that is like a spot."""
 
     number: int
@@ -276,8 +228,9 @@ class _Alike(NamedTuple):
     """It has the spot's twin, though perhaps further away."""
 
 
-def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) -> _Alike:
-    """Those nearby; a twin alone counts as several."""
+def alike(suspects: Suspects, n: int, other: Apart, reach: float) -> Alike:
+    """Those of its kind nearby; a twin alone counts as several."""
+    kind = kind_of(suspects, n)
     box, area = suspects.spots.boxes[n], max(1.0, float(suspects.areas[n, kind]))
     own = int((box[2:] - box[:2]).max())
     away = np.hypot(*(other.middles - suspects.spots.middles[n]).T) - 0.75 * (other.sides + own)
@@ -288,6 +241,6 @@ def _alike(suspects: Suspects, n: int, kind: int, other: Apart, reach: float) ->
     twins = like & (away < _TWIN_REACH * reach) & (ratio > _TWIN) & (ratio < 1 / _TWIN)
     twins &= np.abs(other.levels - suspects.levels[n, kind]) < _TWIN_LEVEL
     if (twins & (away < reach)).any():
-        return _Alike(_SEVERAL, 1.0, True)
+        return Alike(_SEVERAL, 1.0, True)
     near = like & (away < reach) & (ratio <= _LARGER) & (ratio >= _PIECE)
-    return _Alike(int(near.sum()), float(ratio[near].sum()), bool(twins.any()))
+    return Alike(int(near.sum()), float(ratio[near].sum()), bool(twins.any()))
