@@ -149,10 +149,10 @@ def test_the_largest_blotch_is_a_share_of_the_films_picture() -> None:
 def test_everything_is_measured_and_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A clip, a trap and a clip that weaves, through short chains."""
     for module, name, kept in (
-        (bench_clips, "_DAMAGED", "pan"),
+        (bench_clips, "DAMAGED", "pan"),
         (bench_clips, "_WOVEN", "weave"),
-        (bench_clips, "_WRECKED", "worn pan"),
-        (bench_traps, "_TRAPS", "rain"),
+        (bench_clips, "WRECKED", "worn pan"),
+        (bench_traps, "TRAPS", "rain"),
     ):
         monkeypatch.setattr(module, name, {kept: getattr(module, name)[kept]})
     monkeypatch.setattr(bench_peers, "_FFMPEG", [("tmedian", (*bench_peers._WIDE, *bench_peers._MEDIAN))])
