@@ -21,11 +21,12 @@ from jobs.bench_traps import CALM, TRAPS, Make, trap
 from jobs.common import load_spec, say
 from pipeline import motion
 from pipeline.errors import CallError
+from pipeline.motion import Regions
 from pipeline.restore.passes import Bench, Job, Restored
-from pipeline.restore.passes.dirt import asked, filled
-from pipeline.restore.passes.evidence import NAMES, evidence, passing, unsure
+from pipeline.restore.passes.dirt import filled, looker
+from pipeline.restore.passes.evidence import NAMES, evidence, passing
 from pipeline.restore.passes.judge import learned, write
-from pipeline.restore.passes.looking import RADIUS, Looker
+from pipeline.restore.passes.looking import RADIUS
 from pipeline.spec import Spec
 from pipeline.train.clips import Clip
 from pipeline.train.footage import Motion
@@ -34,8 +35,8 @@ from pipeline.types import PassPlan
 
 _CORES = 2
 _SIZES = (Size(), Size(width=560, height=420, film=1120))
-_FIRST = 1000
-"""Number of the first clip: none of those that presets are measured on."""
+_FIRST, _STEP = 1000, 7
+"""Number of the first clip, and from one to the next: none of those that presets are measured on."""
 _RUNNING = Motion(
     still=0.5, pan=2, zoom=0, turn=0, objects=(2, 4), object_speed=18, object_size=(10, 60), limbs=1, uneven=0, lines=0
 )
@@ -56,6 +57,8 @@ _SHOWN: Mapping[str, int] = {"flies, shown twice": 2, "swings, shown three times
 """Times that each frame of a clip is shown."""
 _TOUCHED = 0.01
 """What it costs to change a px, as squared error: a spot that is hardly worth it is no dirt, and to be let be."""
+_EDGE = 2
+"""Px around a spot that its edge may reach."""
 _OUT = 2
 """Frames at either end that are not looked at, as elsewhere in the benchmark."""
 
@@ -102,13 +105,11 @@ def asking(rounds: int) -> Iterator[Asked]:
     """The clips: damaged ones of every kind, and as many traps."""
     often = [*DAMAGED, *WRECKED, "swings", "swings", "running", "running", "running", "passing"]
     seldom = [kind for kind in TRAPS if kind != "passing"]
-    number = _FIRST
-    for part in ("first", "faster", "fastest"):
-        for n in range(rounds):
-            first = [*often, *(seldom if n % 3 == 0 else ())]
-            for kind in {"first": first, "faster": _FASTER, "fastest": ("fast limbs",)}[part]:
-                yield Asked(kind, number, list(_LOOKS)[n % len(_LOOKS)], _SIZES[n % len(_SIZES)])
-                number += 7
+    kinds = [(n, kind) for n in range(rounds) for kind in (often + seldom if n % 3 == 0 else often)]
+    kinds += [(n, kind) for n in range(rounds) for kind in _FASTER]
+    kinds += [(n, "fast limbs") for n in range(rounds)]
+    for place, (n, kind) in enumerate(kinds):
+        yield Asked(kind, _FIRST + _STEP * place, list(_LOOKS)[n % len(_LOOKS)], _SIZES[n % len(_SIZES)])
 
 
 def collected(data: Sequence[str], overlays: str | None, which: Which, clips: Sequence[Asked]) -> list[Told]:
@@ -127,13 +128,13 @@ def _pictures(data: tuple[str, ...], overlays: str | None, which: Which) -> Pict
     return pictures(data, overlays, which)
 
 
-def _one(data: tuple[str, ...], overlays: str | None, which: Which, asked_: Asked) -> Told:
+def _one(data: tuple[str, ...], overlays: str | None, which: Which, asked: Asked) -> Told:
     motion.settle(1)
-    return Told(asked_, spots_of(_case(_pictures(data, overlays, which), asked_), asked_))
+    return Told(asked, spots_of(_case(_pictures(data, overlays, which), asked), asked))
 
 
-def _case(found: Pictures, asked_: Asked) -> Case:
-    kind, number, size = asked_.kind, asked_.number, asked_.size
+def _case(found: Pictures, asked: Asked) -> Case:
+    kind, number, size = asked.kind, asked.number, asked.size
     damaged = {**DAMAGED, **WRECKED}
     if kind in damaged:
         return made(kind, damaged[kind][0], found, size, number, *damaged[kind][1:])
@@ -155,14 +156,14 @@ def _as_it_is(clip: Clip, rng: np.random.Generator) -> Clip:  # noqa: ARG001
     return clip
 
 
-def spots_of(case: Case, asked_: Asked) -> Spots:
+def spots_of(case: Case, asked: Asked) -> Spots:
     """Every spot of a clip that ``dirt`` asks about, and what mending it does to the picture."""
-    chain = f"chain=[{{pass: duplicates}}, {{pass: deflicker, memory: 12.0, local: 0.06}}, {_LOOKS[asked_.look]}]"
-    spec: Spec = of_the_film(load_spec("clean", [chain]), asked_.size)
-    watch = _Watching(case, asked_.number)
+    chain = f"chain=[{{pass: duplicates}}, {{pass: deflicker, memory: 12.0, local: 0.06}}, {_LOOKS[asked.look]}]"
+    spec: Spec = of_the_film(load_spec("clean", [chain]), asked.size)
+    watch = _Watching(case, asked.number)
     run(case.damaged, spec, {"dirt": watch.build})
     # A spot is as large as the film is fine: what it is worth is told at the first size.
-    scale = np.float32((_SIZES[0].width / asked_.size.width) ** 2)
+    scale = np.float32((_SIZES[0].width / asked.size.width) ** 2)
     none = Spots(np.zeros((0, len(NAMES)), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     spots = Spots.joined([none, *watch.found])
     return replace(spots, gain=spots.gain * scale)
@@ -179,14 +180,12 @@ class _Watching:
 
     def build(self, plan: PassPlan, bench: Bench) -> _Watching:  # noqa: ARG002
         """As a factory."""
-        said = {name: float(plan.settings[name]) for name in ("threshold", "trust", "largest")}
-        self._most, self._largest = float(plan.settings["most"]), said["largest"]
-        self._make = functools.partial(Looker, **said)
+        self._settings = plan.settings
         self.reset()
         return self
 
     def reset(self) -> None:
-        self._looker = self._make()
+        self._looker = looker(self._settings)
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         inner = range(_OUT, len(self._case.truth) - _OUT)
@@ -198,33 +197,28 @@ class _Watching:
     def _spots(self, job: Job) -> list[Spots]:
         here = job.window[RADIUS]
         between = self._looker.first(job.window)
-        size = here.shape[1] * here.shape[2]
-        if between is None or int(between.suspects.spots.areas[1:].sum()) > self._most * size:
+        if between is None or between.too_many or not between.asked.any():
             return []
-        spots = between.suspects.spots
-        strong = asked(between.suspects, spots.areas > self._largest * size)
-        if not strong.any():
-            return []
-        look = self._looker.second(here, between, strong)
-        mask = motion.grow(spots.chosen(strong), 2)
-        mended = filled(here, (between.behind[0], between.ahead[0]), look.scene.flows, mask)
+        spots, look = between.suspects.spots, self._looker.second(here, between)
+        mask = motion.grow(spots.chosen(between.asked), _EDGE)
+        mended = filled(here, between.nearest, look.scene.flows, mask)
         truth = self._case.truth[job.number]
         before, after = (np.square(p.numpy() - truth).mean(0) for p in (here, mended))
-        gain = _sums(before - after, spots.labels, strong)
-        gain -= np.float32(_TOUCHED) * spots.areas[strong].astype(np.float32)
-        # The others are left in any case.
         told = evidence(look.scene)
-        keep = ((look.scene.again >= 1.0) & ~passing(look.scene, strong))[strong] & ~unsure(look.scene, told)
-        return [Spots(told, gain, np.full(len(gain), self._number, np.int64))[keep]]
+        gain = _sums(before - after, spots, told.weighed)
+        gain -= np.float32(_TOUCHED) * spots.areas[told.weighed].astype(np.float32)
+        # The others are left in any case.
+        keep = ((look.scene.again >= 1.0) & ~passing(look.scene, told.weighed))[told.weighed]
+        return [Spots(told.rows, gain, np.full(len(gain), self._number, np.int64))[keep]]
 
 
-def _sums(values: NDArray[np.float32], labels: NDArray[np.int32], which: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(K,) over each chosen region and the px around it; what lies around two counts for both."""
+def _sums(values: NDArray[np.float32], spots: Regions, which: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(K,) over each chosen spot and the px around it; what lies around two counts for both."""
     found = []
     for n in np.flatnonzero(which):
-        rows, columns = np.nonzero(labels == n)
-        part = np.s_[max(0, rows.min() - 3) : rows.max() + 4, max(0, columns.min() - 3) : columns.max() + 4]
-        found.append(values[part][motion.grow(labels[part] == n, 2)].sum())
+        left, top, right, bottom = spots.boxes[n]
+        part = np.s_[max(0, top - _EDGE) : bottom + _EDGE, max(0, left - _EDGE) : right + _EDGE]
+        found.append(values[part][motion.grow(spots.labels[part] == n, _EDGE)].sum())
     return np.array(found, np.float32)
 
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import motion
 from pipeline.restore.passes import judge
-from pipeline.restore.passes.dirt import asked
-from pipeline.restore.passes.evidence import NAMES, evidence, unsure
+from pipeline.restore.passes.evidence import NAMES, evidence
 from pipeline.restore.passes.looking import RADIUS, Looker
+from pipeline.restore.passes.scene import Scene
 from tests.restore.test_dirt import Film, colour, grained, grey, pictures_of, spot
 
 Floats = np.typing.NDArray[np.float32]
 
 
-def told(film: Film) -> tuple[motion.Regions, Floats]:
-    """The spots of the middle frame that are asked about, and the evidence."""
-    looker = Looker(threshold=0.1, trust=1.0, largest=0.05)
+def scene_of(film: Film) -> Scene:
+    """The middle frame's."""
+    looker = Looker(threshold=0.1, trust=1.0, largest=0.05, most=0.08)
     window = pictures_of(film)
     between = looker.first(window)
     assert between is not None
-    spots = between.suspects.spots
-    strong = asked(between.suspects, np.zeros(len(spots), np.bool_))
-    return spots, evidence(looker.second(window[RADIUS], between, strong).scene)
+    return looker.second(window[RADIUS], between).scene
+
+
+def told(film: Film) -> Floats:
+    """The evidence of its spots."""
+    return evidence(scene_of(film)).rows
 
 
 def of(rows: Floats, name: str) -> float:
@@ -39,7 +42,7 @@ def test_a_blotch_on_a_pan_is_more_likely_dirt_and_a_thing_that_goes_on_is_not()
     spot(blotched[RADIUS], 80, 120, 7, (0.9, 0.9, 0.9))
     for k, frame in enumerate(crossed):
         spot(frame, 80, 24 + 32 * k, 7, (0.9, 0.9, 0.9))
-    likely = [judge.likelihood(told(grained(film))[1]) for film in (blotched, crossed)]
+    likely = [judge.likelihood(told(grained(film))) for film in (blotched, crossed)]
     assert likely[0].max() < 0.1
     assert likely[1].max() > 0.9
 
@@ -47,7 +50,7 @@ def test_a_blotch_on_a_pan_is_more_likely_dirt_and_a_thing_that_goes_on_is_not()
 def test_evidence_says_what_its_name_says() -> None:
     film = grey()
     spot(film[RADIUS], 80, 120, 7, (0.9,) * 3)
-    _, alone = told(grained(film, one=True))
+    alone = told(grained(film, one=True))
     assert len(alone) == 1
     assert of(alone, "area") == pytest.approx(np.log(150 / 10**2), abs=0.2)
     assert of(alone, "at_edge") == of(alone, "crowd_spoken") == 0.0
@@ -56,13 +59,13 @@ def test_evidence_says_what_its_name_says() -> None:
     other = film.copy()
     for k, x in ((RADIUS - 1, 100), (RADIUS + 1, 140)):
         other[k, 84:90, x - 12 : x + 12] = 0.9
-    _, barred = told(grained(other, one=True))
+    barred = told(grained(other, one=True))
     assert of(barred, "like_share") == of(barred, "spoken") == 0.0
     assert of(barred, "tone_least") > 0.1
     # The same in both neighbours, nearby: the frame's own is spoken for, and its tone is seen anew on both sides.
     for k, x in ((RADIUS - 1, 100), (RADIUS + 1, 140)):
         spot(film[k], 80, x, 7, (0.9,) * 3)
-    _, three = told(grained(film, one=True))
+    three = told(grained(film, one=True))
     assert of(three, "spoken") == 1.0
     assert of(three, "tone_least") > 0.1
 
@@ -71,7 +74,7 @@ def test_a_spot_at_the_picture_s_edge_is_told_as_such_and_nothing_fails_there() 
     film = grey()
     spot(film[RADIUS], 0, 0, 9, (0.9,) * 3)
     spot(film[RADIUS], 159, 239, 9, (0.9,) * 3)
-    _, rows = told(grained(film, one=True))
+    rows = told(grained(film, one=True))
     assert len(rows) == 2
     assert np.isfinite(rows).all()
     assert (rows[:, NAMES.index("at_edge")] == 1).all()
@@ -82,7 +85,7 @@ def test_evidence_of_twice_the_picture_is_much_the_same() -> None:
     film = grey(size=(200, 400))
     spot(film[RADIUS], 100, 200, 8, (0.9,) * 3)
     twice = film.repeat(2, axis=1).repeat(2, axis=2)
-    (one,), (two,) = (told(f)[1] for f in (film, twice))
+    (one,), (two,) = (told(f) for f in (film, twice))
     for name in ("area", "mottled", "contrast", "tone_most", "at_edge", "like_share", "spoken"):
         assert two[NAMES.index(name)] == pytest.approx(one[NAMES.index(name)], abs=0.25), name
 
@@ -114,13 +117,9 @@ def test_a_small_spot_where_movement_is_in_doubt_is_left_and_a_large_one_is_weig
     for radius, left in ((2, True), (9, False)):
         film = grey(size=(200, 400))
         spot(film[RADIUS], 100, 200, radius, (0.9,) * 3)
-        looker = Looker(threshold=0.1, trust=1.0, largest=0.05)
-        window = pictures_of(grained(film, one=True))
-        between = looker.first(window)
-        assert between is not None
-        spots = between.suspects.spots
-        scene = looker.second(window[RADIUS], between, asked(between.suspects, np.zeros(len(spots), np.bool_))).scene
-        rows = evidence(scene)
-        assert not unsure(scene, rows).any(), "it moves as it should"
-        rows[:, NAMES.index("unrest")] = 2.0
-        assert unsure(scene, rows).all() == left
+        scene = scene_of(grained(film, one=True))
+        assert not evidence(scene).unsure.any(), "it moves as it should"
+        doubtful = evidence(replace(scene, doubtful=(np.ones_like(scene.doubtful[0]), scene.doubtful[1])))
+        assert doubtful.unsure.any() == left
+        assert doubtful.weighed.any() != left
+        assert len(doubtful.rows) == doubtful.weighed.sum()

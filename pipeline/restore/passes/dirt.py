@@ -17,10 +17,10 @@ from torch import Tensor
 from pipeline import motion
 from pipeline.motion import Flow, Regions
 from pipeline.restore.passes.base import Bench, Job, Restored, Spared
-from pipeline.restore.passes.evidence import evidence, passing, unsure
+from pipeline.restore.passes.evidence import evidence, passing
 from pipeline.restore.passes.judge import likelihood
 from pipeline.restore.passes.looking import RADIUS, Looker
-from pipeline.restore.passes.suspects import AROUND, Suspects
+from pipeline.restore.passes.suspects import AROUND
 from pipeline.types import PassPlan
 
 LIMIT = "dirt-limit"
@@ -45,10 +45,8 @@ class DirtPass:
     group = 1
 
     def __init__(self, settings: Mapping[str, Any]):
-        self._largest = float(settings["largest"])
-        self._most = float(settings["most"])
         self._doubt = float(settings["doubt"])
-        self._look = {"threshold": float(settings["threshold"]), "trust": float(settings["trust"])}
+        self._settings = settings
         self.reset()
 
     @classmethod
@@ -57,7 +55,7 @@ class DirtPass:
         return cls(plan.settings)
 
     def reset(self) -> None:
-        self._looker = Looker(**self._look, largest=self._largest)
+        self._looker = looker(self._settings)
 
     def restore(self, jobs: Sequence[Job]) -> list[Restored]:
         return [self._one(job.window) for job in jobs]
@@ -67,40 +65,36 @@ class DirtPass:
         between = self._looker.first(window)
         if between is None:
             return Restored(here, spared=_all_spared(here))
-        suspects, spots = between.suspects, between.suspects.spots
+        spots, asked = between.suspects.spots, between.asked
         size = here.shape[1] * here.shape[2]
-        if int(spots.areas[1:].sum()) > self._most * size:
+        if between.too_many:
             spared = _spared(here, spots, spots.areas > _THING * size)
             return Restored(here, marks=frozenset({LIMIT}), spared=spared)
-        large = spots.areas > self._largest * size
-        strong = asked(suspects, large)
-        if not strong.any():
-            return Restored(here, found={"dirt_fraction": 0.0}, spared=_spared(here, spots, large))
-        look = self._looker.second(here, between, strong)
-        moving = np.zeros(len(spots), np.bool_)
+        if not asked.any():
+            return Restored(here, found={"dirt_fraction": 0.0}, spared=_spared(here, spots, between.large))
+        look = self._looker.second(here, between)
         told = evidence(look.scene)
-        moving[strong] = (likelihood(told) > self._doubt) | unsure(look.scene, told)
-        dirt = strong & ~moving & (look.scene.again >= 1.0)
+        moving = told.unsure.copy()
+        moving[told.weighed] = likelihood(told.rows) > self._doubt
+        dirt = asked & ~moving & (look.scene.again >= 1.0)
         passes = passing(look.scene, dirt)
         dirt, moving = dirt & ~passes, moving | passes
-        left = int(spots.areas[strong & ~dirt].sum()) / size
+        left = int(spots.areas[asked & ~dirt].sum()) / size
         marks = frozenset({MOTION}) if left > _TOLD else frozenset()
-        large |= strong & ~dirt & (spots.areas > _THING * size)
+        large = between.large | (asked & ~dirt & (spots.areas > _THING * size))
         spared = _spared(here, spots, moving | large)
         sure = spots.chosen(dirt) & (look.again.strength > 0.4)
         mask = sure | (motion.grow(sure, 2) & (look.again.plain > 0.5))
         found = {"dirt_fraction": float(mask.mean())}
         if not mask.any():
             return Restored(here, marks=marks, found=found, spared=spared)
-        rgb = filled(here, (between.behind[0], between.ahead[0]), look.scene.flows, mask)
+        rgb = filled(here, between.nearest, look.scene.flows, mask)
         return Restored(rgb, marks=marks, found=found, spared=spared)
 
 
-def asked(suspects: Suspects, large: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(N,) the spots that stand out far enough to be dirt; large: those that are too large to be any."""
-    strong = (suspects.peaks >= 1.0) & ~large
-    strong[0] = False
-    return strong
+def looker(settings: Mapping[str, Any]) -> Looker:
+    """What looks as the pass's settings say."""
+    return Looker(**{name: float(settings[name]) for name in ("threshold", "trust", "largest", "most")})
 
 
 def _spared(here: Tensor, spots: Regions, things: NDArray[np.bool_]) -> Spared:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pipeline import motion
 from pipeline.motion import Flow
-from pipeline.restore.passes.evidence import Scene
 from pipeline.restore.passes.kept import Kept
 from pipeline.restore.passes.passing import Side
+from pipeline.restore.passes.scene import Scene
 from pipeline.restore.passes.suspects import AROUND, Apart, Planes, Suspects, against, evened, planes
 
 T = TypeVar("T")
@@ -44,6 +44,16 @@ class Between:
     behind: Sequence[Tensor]
     ahead: Sequence[Tensor]
     suspects: Suspects
+    too_many: bool
+    """More looks like dirt than may be."""
+    large: NDArray[np.bool_]
+    """(N,) the spots that are too large to be dirt."""
+    asked: NDArray[np.bool_]
+    """(N,) those that are not, and stand out far enough."""
+
+    @property
+    def nearest(self) -> tuple[Tensor, Tensor]:
+        return self.behind[0], self.ahead[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +69,11 @@ class Looker:
     """Looks at frames. What it finds of pictures it keeps as long as they are in the window.
 
     threshold: share of full range by which a spot stands out. trust: px by which movement there and back may disagree.
-    largest: share of the picture, of a spot that the flow is cleaned of.
+    largest: share of the picture, of one spot of dirt. most: of all of them.
     """
 
-    def __init__(self, *, threshold: float, trust: float, largest: float):
-        self._threshold, self._trust, self._largest = threshold, trust, largest
+    def __init__(self, *, threshold: float, trust: float, largest: float, most: float):
+        self._threshold, self._trust, self._largest, self._most = threshold, trust, largest, most
         self._kept = Kept()
         self._beside: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -78,14 +88,18 @@ class Looker:
             return None
         here = window[RADIUS]
         self._beside = _adjacent((*behind[::-1], here, *ahead))
-        return Between(behind, ahead, self._known("suspects", self._suspects, behind[0], here, ahead[0]))
+        suspects = self._known("suspects", self._suspects, behind[0], here, ahead[0])
+        areas, size = suspects.spots.areas, here.shape[1] * here.shape[2]
+        large = areas > self._largest * size
+        asked = (suspects.peaks >= 1.0) & ~large
+        asked[0] = False
+        return Between(behind, ahead, suspects, int(areas[1:].sum()) > self._most * size, large, asked)
 
-    def second(self, here: Tensor, between: Between, asked: NDArray[np.bool_]) -> Look:
-        """Of the frame that was looked at last, at the spots ``asked`` (N,), with the movement under them as it is
-        around them."""
-        behind, ahead, suspects = between.behind, between.ahead, between.suspects
-        nearest = behind[0], ahead[0]
-        covered = motion.grow(suspects.spots.chosen(asked), _ASTRAY)
+    def second(self, here: Tensor, between: Between) -> Look:
+        """Of the frame that was looked at last, at the spots that are asked about, with the movement under them as it
+        is around them."""
+        behind, ahead, suspects, nearest = between.behind, between.ahead, between.suspects, between.nearest
+        covered = motion.grow(suspects.spots.chosen(between.asked), _ASTRAY)
         before, after = (self._under(here, other, covered) for other in nearest)
         theirs = [motion.warp(self._planes(p), f) for p, f in zip(nearest, (before, after), strict=True)]
         own, *moved = evened(self._planes(here), *theirs)
@@ -97,10 +111,11 @@ class Looker:
         )
         scene = Scene(
             suspects,
-            asked,
+            between.asked,
             np.asarray(suspects.spots.most(kept), np.float64),
             own,
             (moved[0], moved[1]),
+            0.5 * (moved[0] + moved[1]),
             (self._flow(here, nearest[0]), self._flow(here, nearest[1])),
             (before, after),
             (first, last),

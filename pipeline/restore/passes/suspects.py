@@ -197,18 +197,10 @@ def _levels(regions: Regions, luma: Picture) -> NDArray[np.float64]:
     return regions.sum(luma) / np.maximum(regions.areas, 1)
 
 
-def speak_of_movement(suspects: Suspects, n: int, others: Sequence[Apart], reach: float) -> bool:
-    """Whether the neighbours have something of a spot's kind nearby, and more than by chance: in each of them, or much
-    in one.
-
-    n: the spot; others: what differs from this frame in each neighbour; reach: px that things may move, besides their
-    own size. By kind: above or below in the same plane, and together a good part as large, for what rains or sparkles
-    comes in other pieces each time, and limbs turn.
-    """
-    found = [alike(suspects, n, other, reach) for other in others]
+def speak_of_movement(found: Sequence[Alike]) -> bool:
+    """Whether what each neighbour has that is like a spot is more than chance: some in each of them, or much in one,
+    for what rains or sparkles comes in other pieces each time, and limbs turn."""
     count, part = [a.number for a in found], [a.share for a in found]
-    if not found:
-        return False
     return all(a.far for a in found) or (max(part) >= _PART and (min(count) > 0 or sum(count) >= _SEVERAL))
 
 
@@ -229,7 +221,8 @@ class Alike(NamedTuple):
 
 
 def alike(suspects: Suspects, n: int, other: Apart, reach: float) -> Alike:
-    """Those of its kind nearby; a twin alone counts as several."""
+    """What differs from this frame in a neighbour, is of spot ``n``'s kind (above or below in the same plane), and lies
+    within ``reach`` px of it, besides their own sizes; a twin alone counts as several."""
     kind = kind_of(suspects, n)
     box, area = suspects.spots.boxes[n], max(1.0, float(suspects.areas[n, kind]))
     own = int((box[2:] - box[:2]).max())
