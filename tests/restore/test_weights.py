@@ -546,6 +546,15 @@ class TestHostile:
         with contextlib.suppress(ReelmendError):  # anything else fails the test
             weights.load(resolve(path))
 
+    @pytest.mark.parametrize("code", [b"\x8d", b"\x8e", b"\x96"], ids=["text", "bytes", "bytearray"])
+    def test_a_length_of_exabytes_is_not_reserved(self, code: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "a.pth"
+        torch.save(state(TINY), path, _use_new_zipfile_serialization=False)
+        whole = path.read_bytes()
+        at = whole.index(b".") + 1  # the second pickle: its first opcode is a length and what should follow it
+        path.write_bytes(whole[:at] + b"\x80\x02" + code + (1 << 62).to_bytes(8, "little") + whole[at:])
+        assert "not a whole PyTorch checkpoint" in refusal(path)
+
     def test_a_checkpoint_under_a_safetensors_name(self, tmp_path: Path) -> None:
         path = tmp_path / "a.safetensors"
         torch.save(state(TINY), path)

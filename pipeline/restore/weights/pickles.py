@@ -6,8 +6,9 @@ The restricted unpickler that PyTorch loads weights with does not look for that.
 
 from __future__ import annotations
 
+import os
 import pickletools
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pipeline.errors import WeightsError
 
@@ -28,8 +29,10 @@ def check_depth(file: BinaryIO, where: str) -> None:
     """
     stack: list[int] = []
     memo: dict[int, int] = {}
+    # read, readline and tell are all that genops asks for.
+    bounded = cast(BinaryIO, _Bounded(file))
     try:
-        for step, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        for step, (opcode, argument, _) in enumerate(pickletools.genops(bounded)):
             if step >= _MAX_STEPS:
                 raise WeightsError(f"its pickle has more than {_MAX_STEPS} steps; not opened", where=where)
             _step(opcode, argument, stack, memo)
@@ -43,6 +46,23 @@ def check_depth(file: BinaryIO, where: str) -> None:
             where=where,
             todo="Get the file again",
         ) from None
+
+
+class _Bounded:
+    """A file of which no more is asked than is left: a damaged length of 2^62 bytes would be reserved first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        at = file.tell()
+        self._end = file.seek(0, os.SEEK_END)
+        file.seek(at)
+        self.readline = file.readline
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(min(count, self._end - self._file.tell()))
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _step(opcode: pickletools.OpcodeInfo, argument: object, stack: list[int], memo: dict[int, int]) -> None:
