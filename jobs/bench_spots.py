@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +30,7 @@ from pipeline.restore.passes.judge import learned, write
 from pipeline.restore.passes.looking import RADIUS
 from pipeline.spec import Spec
 from pipeline.train.clips import Clip
+from pipeline.train.damage import Recipe, damage
 from pipeline.train.footage import Motion
 from pipeline.train.spots import Spots, held_out, learn
 from pipeline.types import PassPlan
@@ -46,17 +48,22 @@ _CROSSING = Motion(
     still=0.3, pan=4, zoom=0, turn=0, objects=(2, 4), object_speed=14, object_size=(30, 140), limbs=0, uneven=0, lines=1
 )
 """Large things before poles and rails."""
+_TURNING = Motion(still=0, pan=8, zoom=0.012, turn=0.8, objects=(0, 0), limbs=0, uneven=0.5, lines=1)
+"""A camera that does all at once: fine detail that flow follows inexactly."""
 _LOOKS: Mapping[str, str] = {
     "clean": "{pass: dirt, threshold: 0.08}",
     "clean, second look": "{pass: degrain}, {pass: dirt, threshold: 0.06}",
     "archive": "{pass: dirt}",
 }
 """As the presets look."""
-_FASTER = ("flies", "flies", "leaping", "crossing", "flies, shown twice", "swings, shown three times")
+_FASTER = ("flies", "flies", "leaping", "crossing", "turning", "flies, shown twice", "swings, shown three times")
 _SHOWN: Mapping[str, int] = {"flies, shown twice": 2, "swings, shown three times": 3}
 """Times that each frame of a clip is shown."""
-_TOUCHED = 0.01
-"""What it costs to change a px, as squared error: a spot that is hardly worth it is no dirt, and to be let be."""
+_COPIES, _DOZEN = 8, 12
+"""Rounds of copied clips for a dozen of others."""
+_COPIED = (*DAMAGED, *WRECKED, "swings", "running", "flies", "passing", "fast limbs")
+_CONTRAST, _BLUR, _CRF = (0.35, 0.8), (0.4, 1.0), (18, 27)
+"""Of a copy: against the film's, no unit; px; of H.264."""
 _EDGE = 2
 """Px around a spot that its edge may reach."""
 _OUT = 2
@@ -71,6 +78,12 @@ class Asked:
     number: int
     look: str
     size: Size
+    copied: bool = False
+    """It is an old transfer: flat, soft and compressed, with its dirt."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, copied" if self.copied else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +115,17 @@ def run_bench_spots(data: Sequence[str], overlays: str | None, *, which: Which, 
 
 
 def asking(rounds: int) -> Iterator[Asked]:
-    """The clips: damaged ones of every kind, and as many traps."""
+    """The clips: damaged ones of every kind, twice as many of things that move, and some of both copied."""
     often = [*DAMAGED, *WRECKED, "swings", "swings", "running", "running", "running", "passing"]
     seldom = [kind for kind in TRAPS if kind != "passing"]
     kinds = [(n, kind) for n in range(rounds) for kind in (often + seldom if n % 3 == 0 else often)]
     kinds += [(n, kind) for n in range(rounds) for kind in _FASTER]
     kinds += [(n, "fast limbs") for n in range(rounds)]
+    plain = len(kinds)
+    kinds += [(n, kind) for n in range(math.ceil(rounds * _COPIES / _DOZEN)) for kind in _COPIED]
     for place, (n, kind) in enumerate(kinds):
-        yield Asked(kind, _FIRST + _STEP * place, list(_LOOKS)[n % len(_LOOKS)], _SIZES[n % len(_SIZES)])
+        look, size = list(_LOOKS)[n % len(_LOOKS)], _SIZES[n % len(_SIZES)]
+        yield Asked(kind, _FIRST + _STEP * place, look, size, place >= plain)
 
 
 def collected(data: Sequence[str], overlays: str | None, which: Which, clips: Sequence[Asked]) -> list[Told]:
@@ -118,7 +134,7 @@ def collected(data: Sequence[str], overlays: str | None, which: Which, clips: Se
     with ProcessPoolExecutor(_CORES, mp_context=context) as pool:
         told = []
         for t in pool.map(functools.partial(_one, tuple(data), overlays, which), clips):
-            say(f"{t.asked.kind} {t.asked.number} ({t.asked.look}): {len(t.spots.gain)} spots")
+            say(f"{t.asked.name} {t.asked.number} ({t.asked.look}): {len(t.spots.gain)} spots")
             told.append(t)
     return told
 
@@ -134,6 +150,11 @@ def _one(data: tuple[str, ...], overlays: str | None, which: Which, asked: Asked
 
 
 def _case(found: Pictures, asked: Asked) -> Case:
+    case = _filmed(found, asked)
+    return _copied(case, asked.number) if asked.copied else case
+
+
+def _filmed(found: Pictures, asked: Asked) -> Case:
     kind, number, size = asked.kind, asked.number, asked.size
     damaged = {**DAMAGED, **WRECKED}
     if kind in damaged:
@@ -144,12 +165,29 @@ def _case(found: Pictures, asked: Asked) -> Case:
         "running": (_as_it_is, _RUNNING),
         "leaping": (_as_it_is, _LEAPING),
         "crossing": (_as_it_is, _CROSSING),
+        "turning": (_as_it_is, _TURNING),
     }
     name, times = kind.split(",")[0], _SHOWN.get(kind, 1)
     make, moves = own.get(name) or (TRAPS[name][1], CALM)
     case = trap(found, size, number, kind, "", make, moves)
     again = np.arange(len(case.truth)) // times
     return replace(case, damaged=case.damaged[again], truth=case.truth[again])
+
+
+def _copied(case: Case, number: int) -> Case:
+    """As an old transfer shows it. The truth is as flat and as soft, for that is not what ``dirt`` mends; its
+    other fields stay."""
+    rng = np.random.default_rng(number)
+    contrast, blur, crf = rng.uniform(*_CONTRAST), rng.uniform(*_BLUR), int(rng.integers(*_CRF, endpoint=True))
+    floor = rng.uniform(0, 1 - contrast)
+    soft = Recipe(dirt=0, scratches=0, flicker=0, grain=0, blur=blur)
+    lossy = replace(soft, codec="h264", codec_quality=crf)
+
+    def through(clip: Clip, recipe: Recipe) -> Clip:
+        flat = np.asarray(floor + contrast * clip, np.float32)
+        return damage(flat, recipe, number, width=clip.shape[3]).damaged
+
+    return replace(case, damaged=through(case.damaged, lossy), truth=through(case.truth, soft))
 
 
 def _as_it_is(clip: Clip, rng: np.random.Generator) -> Clip:  # noqa: ARG001
@@ -164,9 +202,10 @@ def spots_of(case: Case, asked: Asked) -> Spots:
     run(case.damaged, spec, {"dirt": watch.build})
     # A spot is as large as the film is fine: what it is worth is told at the first size.
     scale = np.float32((_SIZES[0].width / asked.size.width) ** 2)
-    none = Spots(np.zeros((0, len(NAMES)), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    nothing = np.zeros(0, np.float32)
+    none = Spots(np.zeros((0, len(NAMES)), np.float32), nothing, nothing, np.zeros(0, np.int64))
     spots = Spots.joined([none, *watch.found])
-    return replace(spots, gain=spots.gain * scale)
+    return replace(spots, gain=spots.gain * scale, sound=spots.sound * scale)
 
 
 class _Watching:
@@ -206,10 +245,10 @@ class _Watching:
         before, after = (np.square(p.numpy() - truth).mean(0) for p in (here, mended))
         told = evidence(look.scene)
         gain = _sums(before - after, spots, told.weighed)
-        gain -= np.float32(_TOUCHED) * spots.areas[told.weighed].astype(np.float32)
+        sound = spots.sum(~motion.grow(self._case.mask[job.number], _EDGE))[told.weighed].astype(np.float32)
         # The others are left in any case.
         keep = ((look.scene.again >= 1.0) & ~passing(look.scene, told.weighed))[told.weighed]
-        return [Spots(told.rows, gain, np.full(len(gain), self._number, np.int64))[keep]]
+        return [Spots(told.rows, gain, sound, np.full(len(gain), self._number, np.int64))[keep]]
 
 
 def _sums(values: NDArray[np.float32], spots: Regions, which: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -228,9 +267,9 @@ def shown(told: Sequence[Told], odds: NDArray[np.float32]) -> str:
     taken = odds < 0
     for t in told:
         mine, taken = taken[: len(t.spots.gain)], taken[len(t.spots.gain) :]
-        gain = t.spots.gain.astype(np.float64)
-        good, bad = np.maximum(gain, 0), np.maximum(-gain, 0)
-        one = np.array((len(gain), good.sum(), good[~mine].sum(), bad.sum(), bad[mine].sum()))
-        rows[t.asked.kind] = rows.get(t.asked.kind, np.zeros(5)) + one
-    head = ("clips", "spots", "squared error that mending takes away", "of it left", "that mending adds", "of it added")
+        worth = t.spots.worth.astype(np.float64)
+        good, bad = np.maximum(worth, 0), np.maximum(-worth, 0)
+        one = np.array((len(worth), good.sum(), good[~mine].sum(), bad.sum(), bad[mine].sum()))
+        rows[t.asked.name] = rows.get(t.asked.name, np.zeros(5)) + one
+    head = ("clips", "spots", "mending is worth", "of it left", "mending costs", "of it done")
     return "\n".join(table(head, [(kind, *(f"{v:.0f}" for v in row)) for kind, row in rows.items()]))

@@ -107,7 +107,7 @@ def bench_spots(
         bool, typer.Option("--all", help="All of them: for photographs that nothing was learned from.")
     ] = False,
     overlays: Annotated[str | None, typer.Option("--overlays", help="Pictures of real dirt, with alpha.")] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Of twelve clips and more each.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Of some thirty clips each.")] = 3,
     learn: Annotated[
         Path | None, typer.Option("--learn", metavar="FILE", help="Learn from the clips, and write the nets there.")
     ] = None,

@@ -5,7 +5,7 @@ keeps the number of threads that ``settle`` set: OpenCV's flow is split into as 
 rounds otherwise at their borders.
 """
 
-from pipeline.motion.flow import Flow, disagreement, flow, settle, warp
+from pipeline.motion.flow import Flow, disagreement, flow, settle, warp, warp_at
 from pipeline.motion.regions import (
     Regions,
     beyond,
@@ -39,4 +39,5 @@ __all__ = [
     "regions",
     "settle",
     "warp",
+    "warp_at",
 ]

@@ -60,6 +60,7 @@ def _codes(picture: Picture) -> NDArray[np.uint8]:
     return np.asarray(np.clip(picture * np.float32(255) + np.float32(0.5), 0, 255), np.uint8)
 
 
+_LINE = 1024
 _KERNELS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
 
 
@@ -76,6 +77,18 @@ def warp(picture: Picture, by: Flow, kernel: Literal["linear", "cubic", "lanczos
     y = by[..., 1] + np.arange(h, dtype=np.float32)[:, None]
     found: Picture = cv2.remap(picture, x, y, _KERNELS[kernel], borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(h, w, *picture.shape[2:])  # OpenCV drops a last axis of one channel
+
+
+def warp_at(where: NDArray[np.bool_], picture: Picture, by: Flow) -> Picture:
+    """(K, C) what ``warp`` by Lanczos's kernel gives at the places of a mask (H, W), bit for bit: where these are few,
+    at a fraction of the cost. ``picture`` is (H, W, C)."""
+    rows, columns = np.nonzero(where)
+    x, y = by[rows, columns, 0] + columns.astype(np.float32), by[rows, columns, 1] + rows.astype(np.float32)
+    # In rows, for OpenCV takes none of 32768 px, nor none at all.
+    lines = np.zeros((2, 1 + len(x) // _LINE, _LINE), np.float32)
+    lines.reshape(2, -1)[:, : len(x)] = x, y
+    found: Picture = cv2.remap(picture, lines[0], lines[1], _KERNELS["lanczos"], borderMode=cv2.BORDER_REPLICATE)
+    return found.reshape(-1, picture.shape[2])[: len(x)]
 
 
 def disagreement(forward: Flow, backward: Flow) -> Picture:

@@ -19,8 +19,11 @@ _STEPS = 400
 _RATE, _DECAY = 2e-2, 3e-2
 _HARM = 2.0
 """Times that taking a thing weighs what leaving as much dirt does: invented holes are worse than spots that stay."""
+_TOUCHED = 0.03
+"""What it costs to change a px that nothing befell, as squared error, however little that does to it: a frame is to be
+left as it is. Damage may be as faint as it likes."""
 _MOST = 30.0
-"""Gain up to which a spot counts as its gain is, px of full contrast: a few large ones are not to decide everything."""
+"""Worth up to which a spot counts by it, px of full contrast: a few large ones are not to decide everything."""
 _LEAST = 1e-3
 _FOLDS = 5
 
@@ -35,33 +38,46 @@ class Spots:
     """(K, E)."""
     gain: Floats
     """(K,) squared error that mending it takes away, summed over its px; below 0 where it adds some."""
+    sound: Floats
+    """(K,) px of it that lie away from all damage."""
     clip: NDArray[np.int64]
     """(K,) number of the clip that it is in."""
 
     @staticmethod
     def joined(parts: Sequence[Spots]) -> Spots:
         """All of them together."""
-        fields = ("evidence", "gain", "clip")
+        fields = ("evidence", "gain", "sound", "clip")
         return Spots(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in fields})
 
     def __getitem__(self, which: NDArray[np.bool_]) -> Spots:
-        return Spots(self.evidence[which], self.gain[which], self.clip[which])
+        return Spots(self.evidence[which], self.gain[which], self.sound[which], self.clip[which])
+
+    @property
+    def worth(self) -> Floats:
+        """(K,) of mending it: what it gains, less what it touches needlessly."""
+        return np.asarray(self.gain - np.float32(_TOUCHED) * self.sound, np.float32)
 
 
-def learn(spots: Spots, *, members: int = 4) -> Judge:
+def learn(spots: Spots, *, members: int = 8) -> Judge:
     """So many nets, which begin otherwise, on all spots. Equal arguments give equal nets on one model of machine."""
     mean, deviation = spots.evidence.mean(0), spots.evidence.std(0) + np.float32(1e-6)
     none = np.zeros(0, np.float32)
     scaled = torch.from_numpy(Judge(mean, deviation, none, none, none).scaled(spots.evidence))
-    wrong = torch.from_numpy((spots.gain < 0).astype(np.float32))
-    weight = np.minimum(np.abs(spots.gain), _MOST) * np.where(spots.gain < 0, _HARM, 1.0) + _LEAST
+    worth = spots.worth
+    wrong = torch.from_numpy((worth < 0).astype(np.float32))
+    weight = np.minimum(np.abs(worth), _MOST) * np.where(worth < 0, _HARM, 1.0) + _LEAST
     weighed = torch.from_numpy((weight / weight.mean()).astype(np.float32))
-    layers = [_fitted(scaled, wrong, weighed, seed) for seed in range(members)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # what sums come to hangs on how many; and they wait for each other beside others
+    try:
+        layers = [_fitted(scaled, wrong, weighed, seed) for seed in range(members)]
+    finally:
+        torch.set_num_threads(before)
     first, second, third = (np.stack(parts) for parts in zip(*layers, strict=True))
     return Judge(mean, deviation, first, second, third)
 
 
-def held_out(spots: Spots, *, members: int = 4) -> Floats:
+def held_out(spots: Spots, *, members: int = 8) -> Floats:
     """(K,) log odds, of each spot by nets that saw nothing of its clip."""
     clips = np.random.default_rng(0).permutation(np.unique(spots.clip))
     found = np.zeros(len(spots.gain), np.float32)

@@ -15,14 +15,16 @@ from jobs.bench_traps import Make
 from pipeline.errors import CallError
 from pipeline.restore.passes.evidence import NAMES
 from pipeline.restore.passes.judge import read
+from pipeline.train.clips import Clip
 from pipeline.train.spots import Spots
 
 SMALL = Size(160, 120, 12)
 
 
-def spots(gain: list[float]) -> Spots:
+def spots(gain: list[float], sound: float = 0) -> Spots:
     n = len(gain)
-    return Spots(np.zeros((n, 2), np.float32), np.array(gain, np.float32), np.zeros(n, np.int64))
+    none = np.zeros((n, 2), np.float32)
+    return Spots(none, np.array(gain, np.float32), np.full(n, sound, np.float32), np.zeros(n, np.int64))
 
 
 def test_a_spot_of_dirt_is_worth_what_it_spoils() -> None:
@@ -35,6 +37,32 @@ def test_a_spot_of_dirt_is_worth_what_it_spoils() -> None:
     spoilt = np.square(case.damaged - case.truth)[inner].mean(1)[case.dirt[inner]].sum()
     # In px of the first size. Some are not found, and what is found takes grain and flicker with it.
     assert 0.3 * spoilt < found.gain.sum() * (SMALL.width / Size().width) ** 2 < 1.5 * spoilt
+    damage = found.sound == 0
+    assert damage.sum() > 3
+    assert (found.gain[damage] > 0).mean() > 0.8, "but for what lies beside an edge that moves"
+    assert (found.gain[~damage] < 0).any(), "things move in it too"
+
+
+def test_a_spot_of_what_moves_is_sound_all_over() -> None:
+    asked = Asked("swings", 7, "clean", SMALL)
+    found = spots_of(bench_spots._case(pictures([], None), asked), asked)
+    assert found.gain.sum() < 0
+    assert found.sound.min() >= (Size().width / SMALL.width) ** 2, "in px of the first size"
+
+
+def test_a_copy_is_flatter_and_softer_as_its_truth_is_and_lossy() -> None:
+    case, copy = (
+        bench_spots._case(pictures([], None), Asked("swings", 7, "clean", SMALL, copied)) for copied in (False, True)
+    )
+    assert np.array_equal(case.damaged, case.truth)
+    assert copy.damaged.shape == case.damaged.shape
+    assert np.ptp(copy.truth) < 0.8 * np.ptp(case.truth)
+
+    def fine(clip: Clip) -> float:
+        return float(np.abs(np.diff(clip, axis=3)).mean() / np.ptp(clip))
+
+    assert fine(copy.truth) < fine(case.truth)
+    assert 0 < np.abs(copy.damaged - copy.truth).mean() < 0.03, "what the codec leaves"
 
 
 def test_the_table_parts_what_could_be_had_by_kind_and_by_what_was_done() -> None:
@@ -42,19 +70,21 @@ def test_the_table_parts_what_could_be_had_by_kind_and_by_what_was_done() -> Non
         Told(Asked("pan", 1, "clean", SMALL), spots([4, 2, -1])),
         Told(Asked("rain", 2, "clean", SMALL), spots([-8])),
         Told(Asked("pan", 3, "clean", SMALL), spots([3])),
+        Told(Asked("rain", 4, "clean", SMALL, copied=True), spots([1], sound=200)),
     ]
-    rows = [
-        [c.strip() for c in line.split("|")[1:-1]] for line in shown(told, np.array([-1, 1, -1, 1, -1.0])).split("\n")
-    ]
-    assert rows[2:] == [["pan", "4", "9", "2", "1", "1"], ["rain", "1", "0", "0", "8", "0"]]
+    page = shown(told, np.array([-1, 1, -1, 1, -1.0, -1]))
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in page.split("\n")]
+    touched = ["rain, copied", "1", "0", "0", "5", "5"]
+    assert rows[2:] == [["pan", "4", "9", "2", "1", "1"], ["rain", "1", "0", "0", "8", "0"], touched]
 
 
 def test_clips_are_asked_for_in_every_look_and_size_and_none_twice() -> None:
-    clips = list(asking(6))
+    clips = list(asking(9))
     assert len({c.number for c in clips}) == len(clips)
-    assert {(c.look, c.size.width) for c in clips} == {
-        (look, size.width) for look in bench_spots._LOOKS for size in bench_spots._SIZES
-    }
+    wanted = {(look, size.width) for look in bench_spots._LOOKS for size in bench_spots._SIZES}
+    for copied in (False, True):
+        assert {(c.look, c.size.width) for c in clips if c.copied == copied} == wanted
+    assert {c.kind for c in clips if c.copied} == set(bench_spots._COPIED) < {c.kind for c in clips if not c.copied}
 
 
 @pytest.mark.parametrize("make", [swings, flies])

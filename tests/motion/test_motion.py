@@ -122,6 +122,18 @@ def test_a_warp_reads_beside_itself_and_repeats_the_edge() -> None:
     assert (by[..., 0] == 2.5).all()
 
 
+def test_a_warp_of_some_places_is_that_of_all_bit_for_bit() -> None:
+    rng = np.random.default_rng(5)
+    picture, by = rng.random((60, 90, 3), np.float32), rng.normal(0, 9, (60, 90, 2)).astype(np.float32)
+    whole = motion.warp(picture, by, "lanczos")
+    for share in (0.01, 0.5, 1.0):
+        where = rng.random((60, 90)) <= share
+        assert np.array_equal(motion.warp_at(where, picture, by), whole[where])
+    grey = motion.warp_at(where, picture[..., :1], by)
+    assert np.array_equal(grey[:, 0], motion.warp(picture[..., 0].copy(), by, "lanczos")[where])
+    assert motion.warp_at(np.zeros((60, 90), np.bool_), picture, by).shape == (0, 3)
+
+
 def test_means_outside_a_mask_do_not_see_into_it() -> None:
     picture = np.full((60, 80), 0.3, np.float32)
     mask = np.zeros((60, 80), np.bool_)

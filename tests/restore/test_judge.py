@@ -44,7 +44,7 @@ def test_a_blotch_on_a_pan_is_more_likely_dirt_and_a_thing_that_goes_on_is_not()
         spot(frame, 80, 24 + 32 * k, 7, (0.9, 0.9, 0.9))
     likely = [judge.likelihood(told(grained(film))) for film in (blotched, crossed)]
     assert likely[0].max() < 0.1
-    assert likely[1].max() > 0.9
+    assert likely[1].max() > 0.8
 
 
 def test_evidence_says_what_its_name_says() -> None:

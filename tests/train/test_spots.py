@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.train.spots import Spots, held_out, learn
 
@@ -16,7 +17,7 @@ def made(number: int = 600, clips: int = 12) -> Spots:
     clip = rng.integers(0, clips, number)
     evidence[:, 2] = rng.normal(0, 1, clips)[clip]
     gain = np.where(evidence[:, 0] * evidence[:, 1] > 0, 1.0, -1.0) * rng.uniform(0.5, 20, number)
-    return Spots(evidence, gain.astype(np.float32), clip.astype(np.int64))
+    return Spots(evidence, gain.astype(np.float32), np.zeros(number, np.float32), clip.astype(np.int64))
 
 
 def had(spots: Spots, odds: np.typing.NDArray[np.float32]) -> float:
@@ -44,12 +45,30 @@ def test_harm_weighs_more_than_what_is_left() -> None:
     """Nothing tells these apart, and as much is to be had as to be lost: they are let be."""
     none = np.zeros((200, 2), np.float32)
     gain = np.where(np.arange(200) % 2, 1.0, -1.0).astype(np.float32)
-    spots = Spots(none, gain, np.arange(200))
+    spots = Spots(none, gain, np.zeros(200, np.float32), np.arange(200))
     assert (learn(spots, members=1)(none) > 0).all()
 
 
+def test_what_is_faint_is_worth_mending_where_it_is_damage_alone() -> None:
+    """Spots of 10 px, a twentieth of full range off: damage, and grain. Something tells them apart."""
+    kinds = np.arange(200) % 2
+    gain, sound = np.full(200, 10 * 0.05**2, np.float32), (10 * kinds).astype(np.float32)
+    spots = Spots(kinds[:, None].astype(np.float32), gain, sound, np.arange(200))
+    assert (spots.worth[kinds == 0] == gain[0]).all()
+    assert (spots.worth[kinds == 1] < 0).all()
+    assert ((learn(spots, members=1)(spots.evidence) > 0) == (kinds == 1)).all()
+
+
 def test_equal_spots_make_equal_nets() -> None:
-    one, two = learn(made(), members=2), learn(made(), members=2)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = learn(made(), members=2)
+        torch.set_num_threads(2)
+        two = learn(made(), members=2)
+        assert torch.get_num_threads() == 2, "as it was"
+    finally:
+        torch.set_num_threads(before)
     assert all(np.array_equal(getattr(one, n), getattr(two, n)) for n in type(one).__slots__)
     assert not np.array_equal(one.first[0], one.first[1]), "its members differ"
 

@@ -115,7 +115,10 @@ def filled(here: Tensor, beside: tuple[Tensor, Tensor], flows: tuple[Flow, Flow]
     Pictures (3, H, W); flows from here to those beside it.
     """
     shown, p, q = (np.ascontiguousarray(t.permute(1, 2, 0).cpu().numpy()) for t in (here, *beside))
-    fill = 0.5 * (motion.warp(p, flows[0], "lanczos") + motion.warp(q, flows[1], "lanczos"))
+    fill = 0.5 * (motion.warp(p, flows[0]) + motion.warp(q, flows[1]))
+    # Fine detail where it is shown, and in the square around that tells of brightness; what is further needs none.
+    close = motion.grow(mask, AROUND * 3 // 4 + 1)
+    fill[close] = 0.5 * (motion.warp_at(close, p, flows[0]) + motion.warp_at(close, q, flows[1]))
     wide = motion.grow(mask, 1)
     fill = fill + motion.mean_outside(shown - fill, motion.grow(mask, 3), AROUND)
     # The spot's own faint edge: half of each.

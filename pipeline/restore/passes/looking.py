@@ -19,7 +19,17 @@ from pipeline.motion import Flow
 from pipeline.restore.passes.kept import Kept
 from pipeline.restore.passes.passing import Side
 from pipeline.restore.passes.scene import Scene
-from pipeline.restore.passes.suspects import AROUND, Apart, Planes, Suspects, against, evened, planes
+from pipeline.restore.passes.suspects import (
+    AROUND,
+    Apart,
+    Outside,
+    Planes,
+    Suspects,
+    by_spot,
+    evened,
+    outside,
+    planes,
+)
 
 T = TypeVar("T")
 Picture = NDArray[np.float32]
@@ -61,8 +71,8 @@ class Look:
     """A second look, at chosen spots."""
 
     scene: Scene
-    again: Suspects
-    """Of the second look: its strengths count, the spots are the first one's."""
+    again: Outside
+    """What the second look saw."""
 
 
 class Looker:
@@ -103,7 +113,7 @@ class Looker:
         before, after = (self._under(here, other, covered) for other in nearest)
         theirs = [motion.warp(self._planes(p), f) for p, f in zip(nearest, (before, after), strict=True)]
         own, *moved = evened(self._planes(here), *theirs)
-        again = against(own, moved, self._threshold, covered)
+        again = outside(own, moved, self._threshold, covered)
         kept = np.where(again.kind == suspects.kind, again.strength, 0)
         first, last = (
             Side([evened(own, self._planes(p))[1][..., : own.shape[2]] for p in frames], apart)
@@ -164,7 +174,8 @@ class Looker:
 
     def _suspects(self, before: Tensor, here: Tensor, after: Tensor) -> Suspects:
         moved = [motion.warp(self._planes(p), self._flow(here, p)) for p in (before, after)]
-        return against(self._planes(here), moved, self._threshold)
+        own, *moved = evened(self._planes(here), *moved)
+        return by_spot(outside(own, moved, self._threshold), own)
 
     def _planes(self, picture: Tensor) -> Planes:
         return self._kept.of("planes", lambda p: planes(p, self._kept.luma(p)), picture)
@@ -184,11 +195,12 @@ class Looker:
         luma, others = self._kept.luma(here), [self._kept.luma(p) for p in (before, after)]
         flows = [motion.flow(luma, other, kind="quick") for other in others]
         moved = [motion.warp(other, flow) for other, flow in zip(others, flows, strict=True)]
-        first = against(luma, moved, self._threshold)
-        spots = first.spots.chosen((first.peaks >= 1.0) & (first.spots.areas <= self._largest * luma.size))
-        if not spots.any():
+        first = outside(luma, moved, self._threshold)
+        spots = first.spots()
+        strong = (spots.most(first.strength) >= 1.0) & (spots.areas <= self._largest * luma.size)
+        if not strong.any():
             return luma
-        mask = motion.grow(spots, 3)
+        mask = motion.grow(spots.chosen(strong), 3)
         covered = motion.grow(mask, _ASTRAY)
         under = [motion.warp(o, motion.mean_outside(f, covered, AROUND)) for o, f in zip(others, flows, strict=True)]
         fill = np.float32(0.5) * (under[0] + under[1])

@@ -53,16 +53,30 @@ many times as long or as wide, however it is turned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Suspects:
-    """What differs from both neighbours."""
+class Outside:
+    """By how much a picture differs from both others, place by place, all (H, W)."""
 
     strength: Picture
-    """(H, W) by how much, in thresholds of the place: the smaller of the two differences; 0 where they have not the
-    same sign."""
+    """In thresholds of the place: the smaller of the two differences; 0 where they have not the same sign."""
     plain: Picture
     """The same without the room for half a pixel of error: how far a spot reaches, once it is known to be one."""
     kind: NDArray[np.int8]
-    """(H, W) twice the number of the plane in which it differs the most, and 1 more where it lies above both there."""
+    """Twice the number of the plane in which it differs the most, and 1 more where it lies above both there."""
+    by_kind: Sequence[Picture]
+    """Strength of each kind alone."""
+    far: tuple[Mapping[int, Picture], Mapping[int, Picture]]
+    """Of each other picture: number of a plane → by how many thresholds this one lies above it."""
+
+    def spots(self) -> Regions:
+        return motion.regions(self.strength > _SPOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What differs from both neighbours, spot by spot."""
+
+    kind: NDArray[np.int8]
+    """(H, W) as in ``Outside``."""
     spots: Regions
     peaks: NDArray[np.float32]
     """(N,) strength of each spot where it is greatest."""
@@ -133,7 +147,7 @@ def evened(*pictures: Picture | Planes) -> list[Planes]:
     return [np.pad(p, ((0, 0), (0, 0), (0, number - p.shape[2]))) if p.shape[2] < number else p for p in found]
 
 
-def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask | None = None) -> Suspects:
+def outside(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask | None = None) -> Outside:
     """What lies outside both other pictures' range alike, in one plane or more. Their brightness is first made this
     one's.
 
@@ -158,7 +172,12 @@ def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask
         strength, plain = np.maximum(strength, differs.strength), np.maximum(plain, differs.plain)
         for side, found in zip(far, differs.far, strict=True):
             side[plane] = found
-    spots = motion.regions(strength > _SPOT)
+    return Outside(strength, plain, kind, of_kind, far)
+
+
+def by_spot(found: Outside, here: Planes) -> Suspects:
+    """What stands out of a picture, spot by spot."""
+    spots, of_kind = found.spots(), found.by_kind
     peaks = np.stack([spots.most(s) for s in of_kind], axis=1)
     # Of each kind the pixels that are of it, as the neighbours' regions are of one kind each.
     parts = [s > _SPOT for s in of_kind]
@@ -166,8 +185,8 @@ def against(here: Planes, others: Sequence[Planes], threshold: float, mask: Mask
     levels = np.stack([spots.sum(np.where(part, here[..., k // 2], 0)) for k, part in enumerate(parts)], axis=1)
     levels /= np.maximum(areas, 1)
     axes = np.stack([spots.axes(part) for part in parts], axis=1)
-    before, after = (Apart.of(side, here) for side in far)
-    return Suspects(strength, plain, kind, spots, peaks.max(1), peaks, areas, levels, axes, (before, after))
+    before, after = (Apart.of(side, here) for side in found.far)
+    return Suspects(found.kind, spots, peaks.max(1), peaks, areas, levels, axes, (before, after))
 
 
 class _Differs(NamedTuple):

@@ -49,20 +49,17 @@ def check_depth(file: BinaryIO, where: str) -> None:
 
 
 class _Bounded:
-    """A file of which no more is asked than is left: a damaged length of 2^62 bytes would be reserved first."""
+    """A file of which no more is asked than it holds: a damaged length of 2^62 bytes would be reserved first."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         at = file.tell()
-        self._end = file.seek(0, os.SEEK_END)
+        self._size = file.seek(0, os.SEEK_END)
         file.seek(at)
-        self.readline = file.readline
+        self.readline, self.tell = file.readline, file.tell
 
     def read(self, count: int) -> bytes:
-        return self._file.read(min(count, self._end - self._file.tell()))
-
-    def tell(self) -> int:
-        return self._file.tell()
+        return self._file.read(min(count, self._size))
 
 
 def _step(opcode: pickletools.OpcodeInfo, argument: object, stack: list[int], memo: dict[int, int]) -> None:
