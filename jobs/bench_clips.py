@@ -35,7 +35,7 @@ _PRESET = "nafnet-film"
 
 
 Which = Literal["held out", "trained", "all"]
-"""Photographs of a folder: see ``Pictures.chosen``."""
+"""Photographs of a folder: those that the training preset holds out, those that it does not, or all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,9 @@ class Pictures:
     items: Sequence[Item]
     bank: Bank
     dirt: Dirt | None
-    chosen: Literal["shipped", "held out", "trained", "all"]
-    """The photograph that ships with the project, those that the training preset holds out of a folder, those that it
-    does not, or all of it.
-    What a net has seen of them is another question: ``bench_seen``."""
+    chosen: Literal["shipped"] | Which
+    """``shipped``: the photograph that ships with the project. What a net has seen of them is another question:
+    ``bench_seen``."""
 
     def stills(self, first: int) -> list[Clip]:
         """The background, then what things are cut from; another one for every ``first``."""

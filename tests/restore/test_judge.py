@@ -37,14 +37,26 @@ def of(rows: Floats, name: str) -> float:
     return float(rows[0, NAMES.index(name)])
 
 
-def test_a_blotch_on_a_pan_is_more_likely_dirt_and_a_thing_that_goes_on_is_not() -> None:
-    blotched, crossed = colour(), colour()
-    spot(blotched[RADIUS], 80, 120, 7, (0.9, 0.9, 0.9))
-    for k, frame in enumerate(crossed):
-        spot(frame, 80, 24 + 32 * k, 7, (0.9, 0.9, 0.9))
-    likely = [judge.likelihood(told(grained(film))) for film in (blotched, crossed)]
-    assert likely[0].max() < 0.1
-    assert likely[1].max() > 0.8
+@pytest.mark.parametrize("tone", [0.9, 0.05])
+def test_a_blotch_on_a_pan_is_likely_dirt_and_a_thing_that_goes_on_is_not_however_fast(tone: float) -> None:
+    blotched = colour()
+    spot(blotched[RADIUS], 80, 120, 7, (tone,) * 3)
+    assert judge.likelihood(told(grained(blotched))).max() < 0.1
+    # Of 9 px and of 7 px, by up to a sixth of the width: the smaller and the faster, the less can be told of it.
+    for radius, step, least in (
+        (9, 20, 0.9),
+        (9, 32, 0.9),
+        (9, 38, 0.9),
+        (7, 20, 0.9),
+        (7, 26, 0.9),
+        (7, 32, 0.8),
+        (7, 38, 0.7),
+    ):
+        crossed = colour()
+        for k, frame in enumerate(crossed):
+            spot(frame, 80, 120 + step * (k - RADIUS), radius, (tone,) * 3)
+        (likely,) = judge.likelihood(told(grained(crossed)))
+        assert likely > least, (radius, step)
 
 
 def test_evidence_says_what_its_name_says() -> None:

@@ -44,6 +44,43 @@ def test_it_stays_where_both_neighbours_have_the_like_or_one_has_its_twin() -> N
         assert "fast-motion" in worker.flags[3]
 
 
+def test_a_twin_far_away_in_one_neighbour_is_chance_in_both_it_is_a_thing() -> None:
+    clean = pan(7, size=(240, 320))
+    for far, mended in (({4: (150, 205)}, True), ({2: (90, 115), 4: (150, 205)}, False)):
+        clip = clean.copy()
+        for k, (y, x) in ({3: (120, 160)} | far).items():
+            blotch(clip[k], y, x, 8, 0.02)
+        out, _ = restored(grained(clip), "pass: dirt")
+        assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, far
+
+
+def test_a_large_blotch_is_mended_though_both_neighbours_have_one_of_another_shape() -> None:
+    clean = pan(7, size=(240, 320))
+    for long, mended in ((24, True), (0, False)):
+        clip = clean.copy()
+        blotch(clip[3], 120, 160, 8, 0.02)
+        for k, (y, x) in {2: (108, 146), 4: (134, 172)}.items():
+            if long:
+                clip[k, y - 3 : y + 4, x - long // 2 : x + long // 2] = 0.02
+            else:
+                blotch(clip[k], y, x, 7, 0.02)
+        out, _ = restored(grained(clip), "pass: dirt")
+        assert (left(out, clean, 3, 120, 160, 8) < 0.05) == mended, long
+
+
+@pytest.mark.parametrize("speed", [25, 30, 40])
+@pytest.mark.parametrize(("high", "setting"), [(12, LARGE), (6, "pass: dirt")])
+def test_a_thing_of_two_tones_that_moves_stays(speed: int, high: int, setting: str) -> None:
+    """A white shirt and dark trousers: one spot, of which each part has a shape."""
+    clip = pan(7, (0.4, 0.1), size=(240, 320))
+    for k, frame in enumerate(clip):
+        x = 40 + speed * k
+        frame[110 : 110 + high, x : x + 16], frame[110 + high : 110 + 2 * high, x : x + 16] = 0.97, 0.02
+    out, _ = restored(grained(clip), setting)
+    x = 40 + speed * 3
+    assert (np.abs(out - clip)[3, 110 : 110 + 2 * high, x : x + 16] > 0.1).mean() < 0.05
+
+
 @pytest.mark.parametrize("places", [{2: (90, 115), 4: (150, 205)}, {2: (108, 146), 4: (134, 172)}])
 def test_what_both_neighbours_have_opposite_each_other_is_a_thing(places: dict[int, tuple[int, int]]) -> None:
     """Near, and further away than any flow follows."""
